@@ -1,0 +1,2 @@
+//! The ABI between the kernel program and user space.
+#![no_std]

@@ -1,0 +1,4 @@
+//! FlyTrap.
+#![forbid(unsafe_code)]
+
+fn main() {}

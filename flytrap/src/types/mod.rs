@@ -1,0 +1,48 @@
+//! The words of the domain, each parsed once and valid for ever after.
+//!
+//! Nothing here does IO, knows a protocol or takes a decision.
+
+mod prefix;
+mod time;
+mod topic;
+mod wallet;
+
+pub use prefix::{BadPrefix, Prefix};
+pub use time::{Clock, SystemClock, UnixTime};
+pub use topic::{
+    BadTopic, MAX_TOPIC_BYTES, SubscriptionFilter, TopicFilter, TopicName, escape_control,
+};
+pub use wallet::{BadWallet, Wallet};
+
+/// Names one policy on one chain, as seen by wallets: what a login token is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployment {
+    /// The gateway's configured public name, lower case.
+    pub domain: String,
+    /// The chain that holds the contract; 0 with a file ledger that names none.
+    pub chain_id: u64,
+    /// The contract's address; zero with a file ledger that names none.
+    pub contract: Wallet,
+}
+
+/// Who acts: a wallet that proved possession of its key, under a client id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// The Ethereum address that logged in.
+    pub wallet: Wallet,
+    /// The client id as the client gave it, or as the gateway assigned it.
+    pub client_id: String,
+}
+
+/// What a principal asks to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action<'a> {
+    /// Open a session.
+    Connect,
+    /// Publish to a topic.
+    Publish(TopicName<'a>),
+    /// Subscribe with a filter.
+    Subscribe(TopicFilter<'a>),
+    /// Be delivered a message of a topic.
+    Receive(TopicName<'a>),
+}
