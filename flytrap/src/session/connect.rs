@@ -1,0 +1,341 @@
+//! The judgement of a CONNECT and of the broker's answer to it.
+
+use super::{
+    Cause, Close, Context, Identity, LoginRefusal, Note, Output, Phase, Session, WillTopics,
+    outcome::Denial,
+};
+use crate::identity::{self, Login, Proof, Refusal};
+use crate::mqtt::{
+    Connack, Connect, ConnectError, ConnectOut, Frame, PacketType, Property, ReasonCode, Sender,
+    Version, Will, connect_return_code, encode,
+};
+use crate::offence::Offence;
+use crate::policy::{Decision, Why, decide};
+use crate::types::{Action, Principal, TopicFilter};
+
+/// The user property that carries a token for clients without a password. It stays here.
+const TOKEN_PROPERTY: &str = "flytrap-token";
+
+impl Session {
+    /// Judges the first packet. On success the gateway's own CONNECT is in `out.up`.
+    pub(super) fn on_connect(
+        &mut self,
+        frame: &Frame<'_>,
+        context: &Context<'_>,
+        out: &mut Output,
+    ) -> Result<(), Close> {
+        let connect = match Connect::decode(frame, &self.settings.limits) {
+            Ok(connect) => connect,
+            Err(ConnectError::UnsupportedVersion { level }) => {
+                // 3.1.2-2: 0x01 for the old versions, 0x84 for whatever comes after 5.
+                if level > 5 {
+                    let reason = ReasonCode::UNSUPPORTED_PROTOCOL_VERSION.0;
+                    encode::connack(&mut out.down, Version::V5, false, reason, &[]);
+                } else {
+                    let code = connect_return_code::UNACCEPTABLE_PROTOCOL_VERSION;
+                    encode::connack(&mut out.down, Version::V311, false, code, &[]);
+                }
+                return Err(Close::quiet(Cause::Refused(LoginRefusal::Version)));
+            }
+            Err(ConnectError::Malformed { version, error }) => {
+                self.version = version;
+                return Err(self.malformed(&error, out));
+            }
+        };
+        self.version = connect.version;
+        self.heard_from_client = context.elapsed;
+        self.keep_alive = connect.keep_alive;
+
+        if connect.version == Version::V311 && connect.client_id.is_empty() && !connect.clean_start {
+            return Err(self.refuse(LoginRefusal::ClientId, out));
+        }
+        if connect.properties.authentication_method().is_some() {
+            return Err(self.refuse(LoginRefusal::AuthenticationMethod, out));
+        }
+        let proof = self.verify(&connect, context).map_err(|why| self.refuse(why, out))?;
+        self.admit(&connect, &proof, context).map_err(|why| self.refuse(why, out))?;
+        if let Some(will) = &connect.will {
+            if let Err(denial) = self.judge_will(will, context) {
+                out.notes.push(Note::WillDenied { topic: will.topic.to_string(), reason: denial });
+                return Err(self.refuse(LoginRefusal::Will(denial), out));
+            }
+        }
+        self.connect_upstream(&connect, out);
+        self.sent_to_broker = context.elapsed;
+        self.phase = Phase::AwaitConnack;
+        Ok(())
+    }
+
+    fn verify(&self, connect: &Connect<'_>, context: &Context<'_>) -> Result<Proof, LoginRefusal> {
+        let (Some(user_name), Some(password)) = (connect.user_name, connect.password) else {
+            return Err(LoginRefusal::NoCredentials);
+        };
+        let login = Login { user_name, password, client_id: connect.client_id };
+        let revoked_before = |wallet| context.snapshot.tokens_revoked_before(wallet);
+        let settings = &self.settings;
+        identity::verify(&login, &settings.deployment, &settings.login, revoked_before, context.now)
+            .map_err(LoginRefusal::Token)
+    }
+
+    fn admit(
+        &mut self,
+        connect: &Connect<'_>,
+        proof: &Proof,
+        context: &Context<'_>,
+    ) -> Result<(), LoginRefusal> {
+        let client_id = if connect.client_id.is_empty() {
+            let assigned = format!("auto-{}", hex::encode(self.entropy));
+            self.assigned_client_id = Some(assigned.clone());
+            assigned
+        } else {
+            connect.client_id.to_owned()
+        };
+        let principal = Principal { wallet: proof.wallet, client_id };
+        match decide(context.snapshot, &principal, Action::Connect, context.now) {
+            Decision::Permit { why, .. } => self.guest = why == Why::AdmitAny,
+            Decision::Deny { reason } => return Err(LoginRefusal::NotAdmitted(reason)),
+        }
+        self.identity = Some(Identity {
+            principal,
+            expires: proof.expires,
+            subscribe_only: proof.subscribe_only,
+        });
+        Ok(())
+    }
+
+    fn judge_will(&mut self, will: &Will<'_>, context: &Context<'_>) -> Result<(), Denial> {
+        let response_topic = will.properties.response_topic();
+        self.may_publish(will.topic, response_topic, context)?;
+        self.will = Some(WillTopics {
+            topic: will.topic.as_str().into(),
+            response_topic: response_topic.map(Into::into),
+        });
+        Ok(())
+    }
+
+    /// The gateway's own CONNECT: the client's wishes under the gateway's account and an id that
+    /// no other wallet can have.
+    fn connect_upstream(&self, connect: &Connect<'_>, out: &mut Output) {
+        let Some(principal) = self.principal() else { return };
+        let client_id = identity::upstream_client_id(principal.wallet, None, &principal.client_id);
+        let limit = u32::try_from(self.settings.limits.packet_bytes).unwrap_or(u32::MAX);
+        let mut properties = Vec::new();
+        let mut will_properties = Vec::new();
+        if connect.version == Version::V5 {
+            let largest = connect.properties.maximum_packet_size().map_or(limit, |m| m.min(limit));
+            properties.extend(connect.properties.iter().filter(|property| match property {
+                Property::SessionExpiryInterval(_) => !self.guest,
+                Property::UserProperty(name, _) => *name != TOKEN_PROPERTY,
+                // No Topic Alias Maximum: the broker names every topic in full.
+                Property::TopicAliasMaximum(_)
+                | Property::MaximumPacketSize(_)
+                | Property::AuthenticationMethod(_)
+                | Property::AuthenticationData(_) => false,
+                _ => true,
+            }));
+            properties.push(Property::MaximumPacketSize(largest));
+            if let Some(will) = &connect.will {
+                let cap = self.settings.will_delay;
+                will_properties.extend(will.properties.iter().map(|property| match property {
+                    Property::WillDelayInterval(seconds) => {
+                        Property::WillDelayInterval(seconds.min(cap))
+                    }
+                    other => other,
+                }));
+            }
+        }
+        let account = self.settings.broker_account.as_ref();
+        encode::connect(&mut out.up, &ConnectOut {
+            version: connect.version,
+            clean_start: connect.clean_start || self.guest,
+            keep_alive: connect.keep_alive,
+            client_id: &client_id,
+            user_name: account.map(|account| account.user_name.as_str()),
+            password: account.map(|account| account.password.as_slice()),
+            will: connect.will.as_ref(),
+            will_properties: &will_properties,
+            properties: &properties,
+        });
+    }
+
+    /// The answer to a CONNECT that isn't let in.
+    fn refuse(&self, why: LoginRefusal, out: &mut Output) -> Close {
+        use connect_return_code as old;
+        let (v5, v311, offence, delay) = match &why {
+            LoginRefusal::Token(Refusal::AuthFailed(_)) | LoginRefusal::NoCredentials => (
+                ReasonCode::BAD_USER_NAME_OR_PASSWORD,
+                old::BAD_USER_NAME_OR_PASSWORD,
+                Some(Offence::AuthFailed),
+                false,
+            ),
+            LoginRefusal::Token(Refusal::TokenStale(_)) => {
+                (ReasonCode::NOT_AUTHORIZED, old::NOT_AUTHORIZED, None, true)
+            }
+            LoginRefusal::NotAdmitted(_) | LoginRefusal::Will(_) => {
+                let offence = Some(Offence::AclDenied);
+                (ReasonCode::NOT_AUTHORIZED, old::NOT_AUTHORIZED, offence, true)
+            }
+            LoginRefusal::AuthenticationMethod => {
+                (ReasonCode::BAD_AUTHENTICATION_METHOD, old::NOT_AUTHORIZED, None, false)
+            }
+            LoginRefusal::ClientId => (
+                ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
+                old::IDENTIFIER_REJECTED,
+                None,
+                false,
+            ),
+            LoginRefusal::Version => (
+                ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
+                old::UNACCEPTABLE_PROTOCOL_VERSION,
+                None,
+                false,
+            ),
+        };
+        let text = why.to_string();
+        // A valid signature earns an explanation; whoever guesses gets none.
+        let explained = [Property::ReasonString(&text)];
+        let properties = if delay { explained.as_slice() } else { &[] };
+        match self.version {
+            Version::V5 => encode::connack(&mut out.down, Version::V5, false, v5.0, properties),
+            Version::V311 => encode::connack(&mut out.down, Version::V311, false, v311, &[]),
+        }
+        Close { cause: Cause::Refused(why), offence, delay }
+    }
+
+    /// CONNACK for a session that the broker can't take now.
+    pub(super) fn refuse_unavailable(&self, out: &mut Output) {
+        let code = match self.version {
+            Version::V5 => ReasonCode::SERVER_UNAVAILABLE.0,
+            Version::V311 => connect_return_code::SERVER_UNAVAILABLE,
+        };
+        encode::connack(&mut out.down, self.version, false, code, &[]);
+    }
+
+    /// Judges and edits the broker's CONNACK.
+    pub(super) fn on_connack(
+        &mut self,
+        frame: &Frame<'_>,
+        out: &mut Output,
+    ) -> Result<(), Close> {
+        if frame.packet_type != PacketType::Connack {
+            self.refuse_unavailable(out);
+            return Err(self.broker_malformed("a packet before CONNACK", ReasonCode::PROTOCOL_ERROR));
+        }
+        let connack = Connack::decode(frame, self.version).map_err(|error| {
+            self.refuse_unavailable(out);
+            Close::quiet(Cause::BrokerMalformed(error))
+        })?;
+        if connack.reason != 0 {
+            encode::connack(&mut out.down, self.version, false, self.passed_on(connack.reason), &[]);
+            return Err(Close::quiet(Cause::BrokerEnded(connack.reason)));
+        }
+        self.phase = Phase::Live;
+        self.resumed = connack.session_present;
+        if self.version == Version::V5 {
+            self.pass_on_capabilities(&connack, out);
+        } else {
+            out.down.extend_from_slice(frame.raw);
+        }
+        if let Some(identity) = &self.identity {
+            out.notes.push(Note::LoggedIn {
+                wallet: identity.principal.wallet,
+                client_id: identity.principal.client_id.clone(),
+                version: self.version,
+            });
+        }
+        Ok(())
+    }
+
+    /// What the broker can do, less what names the broker, with the gateway's own limits.
+    fn pass_on_capabilities(&mut self, connack: &Connack<'_>, out: &mut Output) {
+        let limit = u32::try_from(self.settings.limits.packet_bytes).unwrap_or(u32::MAX);
+        let largest = connack.properties.maximum_packet_size().map_or(limit, |m| m.min(limit));
+        if let Some(seconds) = connack.properties.server_keep_alive() {
+            self.keep_alive = seconds;
+        }
+        let mut properties: Vec<Property<'_>> = connack
+            .properties
+            .iter()
+            .filter(|property| {
+                matches!(
+                    property,
+                    Property::SessionExpiryInterval(_)
+                        | Property::ReceiveMaximum(_)
+                        | Property::MaximumQos(_)
+                        | Property::RetainAvailable(_)
+                        | Property::WildcardSubscriptionAvailable(_)
+                        | Property::SubscriptionIdentifiersAvailable(_)
+                        | Property::SharedSubscriptionAvailable(_)
+                        | Property::ServerKeepAlive(_)
+                        | Property::ResponseInformation(_)
+                )
+            })
+            .collect();
+        properties.push(Property::MaximumPacketSize(largest));
+        if self.guest {
+            properties.retain(|property| !matches!(property, Property::SessionExpiryInterval(_)));
+            properties.push(Property::SessionExpiryInterval(0));
+        }
+        if let Some(assigned) = &self.assigned_client_id {
+            properties.push(Property::AssignedClientIdentifier(assigned));
+        }
+        encode::connack(&mut out.down, Version::V5, connack.session_present, 0, &properties);
+    }
+
+    /// The broker's refusal as the client may see it: one that is about the gateway's own account
+    /// or names another server is none of the client's business.
+    fn passed_on(&self, reason: u8) -> u8 {
+        use connect_return_code as old;
+        match self.version {
+            Version::V311 => match reason {
+                old::SERVER_UNAVAILABLE | old::UNACCEPTABLE_PROTOCOL_VERSION => reason,
+                _ => old::SERVER_UNAVAILABLE,
+            },
+            Version::V5 => match ReasonCode(reason) {
+                ReasonCode::BAD_USER_NAME_OR_PASSWORD
+                | ReasonCode::NOT_AUTHORIZED
+                | ReasonCode::CLIENT_IDENTIFIER_NOT_VALID
+                | ReasonCode::BANNED
+                | ReasonCode::BAD_AUTHENTICATION_METHOD
+                | ReasonCode::USE_ANOTHER_SERVER
+                | ReasonCode::SERVER_MOVED => ReasonCode::SERVER_UNAVAILABLE.0,
+                _ => reason,
+            },
+        }
+    }
+
+    pub(super) fn broker_malformed(&self, rule: &'static str, reason: ReasonCode) -> Close {
+        Close::quiet(Cause::BrokerMalformed(crate::mqtt::Malformed { rule, reason }))
+    }
+
+    /// Whether a publish to `topic` that asks for answers at `response_topic` is permitted.
+    /// A response topic makes somebody else publish there (3.3.2.3.5): the client must at least
+    /// be one who could listen to it.
+    pub(super) fn may_publish(
+        &self,
+        topic: crate::types::TopicName<'_>,
+        response_topic: Option<&str>,
+        context: &Context<'_>,
+    ) -> Result<(), Denial> {
+        let identity = self.identity.as_ref().ok_or(Denial::SubscribeOnlyToken)?;
+        if identity.subscribe_only {
+            return Err(Denial::SubscribeOnlyToken);
+        }
+        let judge = |action| match decide(context.snapshot, &identity.principal, action, context.now)
+        {
+            Decision::Permit { .. } => Ok(()),
+            Decision::Deny { reason } => Err(reason),
+        };
+        judge(Action::Publish(topic)).map_err(Denial::Policy)?;
+        if let Some(response) = response_topic {
+            let filter = TopicFilter::new(response).map_err(|_| Denial::ResponseTopic)?;
+            judge(Action::Subscribe(filter)).map_err(|_| Denial::ResponseTopic)?;
+        }
+        Ok(())
+    }
+}
+
+/// Which side a packet is read from decides what is legal in it.
+pub(super) const FROM_CLIENT: Sender = Sender::Client;
+/// The same for the other side.
+pub(super) const FROM_BROKER: Sender = Sender::Broker;

@@ -1,0 +1,199 @@
+//! What a session says to the proxy.
+
+use std::fmt;
+
+use crate::identity::Refusal;
+use crate::mqtt::{Malformed, Version};
+use crate::offence::Offence;
+use crate::policy::DenyReason;
+use crate::types::Wallet;
+
+/// What came of a step: bytes for both sides, notes, and counts.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Bytes for the broker.
+    pub up: Vec<u8>,
+    /// Bytes for the client.
+    pub down: Vec<u8>,
+    /// What was decided and deserves a line in the log.
+    pub notes: Vec<Note>,
+    /// PUBLISH packets of the client that were permitted.
+    pub published: u64,
+    /// PUBLISH packets of the broker that were permitted.
+    pub delivered: u64,
+    /// Filters that were permitted.
+    pub subscribed: u64,
+}
+
+/// One decision worth telling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A wallet proved itself and was admitted.
+    LoggedIn {
+        /// Who.
+        wallet: Wallet,
+        /// The client's id, or the one assigned to it.
+        client_id: String,
+        /// Its protocol.
+        version: Version,
+    },
+    /// A publish was refused.
+    PublishDenied {
+        /// Where to.
+        topic: String,
+        /// Why.
+        reason: Denial,
+    },
+    /// A filter was refused.
+    SubscribeDenied {
+        /// As the client wrote it.
+        filter: String,
+        /// Why.
+        reason: Denial,
+    },
+    /// A message of the broker was withheld from the client.
+    DeliveryDenied {
+        /// Its topic.
+        topic: String,
+        /// Why.
+        reason: Denial,
+    },
+    /// The CONNECT was refused for its will.
+    WillDenied {
+        /// The will's topic.
+        topic: String,
+        /// Why.
+        reason: Denial,
+    },
+}
+
+/// Why something was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// The policy says no.
+    Policy(DenyReason),
+    /// The token was made for subscribing only.
+    SubscribeOnlyToken,
+    /// The response topic is one that the client may not subscribe to.
+    ResponseTopic,
+    /// The session holds as many filters as one may.
+    TooManySubscriptions,
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Policy(reason) => reason.fmt(f),
+            Self::SubscribeOnlyToken => f.write_str("the token is for subscribing only"),
+            Self::ResponseTopic => {
+                f.write_str("the response topic is one that the client may not subscribe to")
+            }
+            Self::TooManySubscriptions => {
+                f.write_str("the session holds as many subscriptions as limits.subscriptions allows")
+            }
+        }
+    }
+}
+
+/// Why nobody was logged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginRefusal {
+    /// The token: not valid, or not any more.
+    Token(Refusal),
+    /// There was no user name or no password.
+    NoCredentials,
+    /// The client asked for enhanced authentication, which isn't offered.
+    AuthenticationMethod,
+    /// The wallet proved itself but has no right here.
+    NotAdmitted(DenyReason),
+    /// The client's will is one that it may not publish.
+    Will(Denial),
+    /// A protocol version that isn't spoken here.
+    Version,
+    /// An empty client id with a persistent session (3.1.3-8).
+    ClientId,
+}
+
+impl fmt::Display for LoginRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(refusal) => refusal.fmt(f),
+            Self::NoCredentials => f.write_str("no user name or no password was given"),
+            Self::AuthenticationMethod => f.write_str("enhanced authentication isn't offered"),
+            Self::NotAdmitted(reason) => reason.fmt(f),
+            Self::Will(denial) => write!(f, "the will is refused: {denial}"),
+            Self::Version => f.write_str("the client speaks neither MQTT 3.1.1 nor 5"),
+            Self::ClientId => f.write_str("an empty client id needs a clean session"),
+        }
+    }
+}
+
+/// Why a session ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Nobody was logged in.
+    Refused(LoginRefusal),
+    /// The client broke a rule of the protocol.
+    Malformed(Malformed),
+    /// A refused publish, where `mqtt.denied_publish = "close"`.
+    PublishDenied,
+    /// The client said DISCONNECT.
+    ClientDisconnected,
+    /// The client's connection broke.
+    ClientLost,
+    /// The client was silent for one and a half times its keep alive.
+    KeepAliveTimeout,
+    /// The CONNECT packet didn't come in time.
+    ConnectTimeout,
+    /// The login token ran out.
+    TokenExpired,
+    /// The source was banned.
+    Banned,
+    /// The gateway is stopping.
+    Draining,
+    /// The broker refused the session or ended it.
+    BrokerEnded(u8),
+    /// The connection to the broker broke or couldn't be made.
+    BrokerLost,
+    /// The broker broke a rule of the protocol.
+    BrokerMalformed(Malformed),
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => write!(f, "login refused: {refusal}"),
+            Self::Malformed(error) => write!(f, "malformed packet: {error}"),
+            Self::PublishDenied => f.write_str("a publish was refused"),
+            Self::ClientDisconnected => f.write_str("the client disconnected"),
+            Self::ClientLost => f.write_str("the client's connection was lost"),
+            Self::KeepAliveTimeout => f.write_str("the client was silent for too long"),
+            Self::ConnectTimeout => f.write_str("no whole CONNECT packet came in time"),
+            Self::TokenExpired => f.write_str("the login token expired"),
+            Self::Banned => f.write_str("the source was banned"),
+            Self::Draining => f.write_str("the gateway is stopping"),
+            Self::BrokerEnded(reason) => write!(f, "the broker ended it (reason 0x{reason:02x})"),
+            Self::BrokerLost => f.write_str("the connection to the broker was lost"),
+            Self::BrokerMalformed(error) => write!(f, "malformed packet from the broker: {error}"),
+        }
+    }
+}
+
+/// The end of a session. What must still be sent is in [`Output`]; then both sides are closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// Why.
+    pub cause: Cause,
+    /// What the client's address is charged with.
+    pub offence: Option<Offence>,
+    /// The answer is to be held back for a while, so that a client that retries in a loop with a
+    /// token that has run out costs little.
+    pub delay: bool,
+}
+
+impl Close {
+    /// A close that nobody is charged for.
+    pub(super) fn quiet(cause: Cause) -> Self {
+        Self { cause, offence: None, delay: false }
+    }
+}
