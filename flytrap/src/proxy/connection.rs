@@ -1,7 +1,7 @@
 //! The life of one connection: the door, TLS, CONNECT, the broker, the relay, the farewell.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -10,7 +10,7 @@ use tokio_rustls::TlsAcceptor;
 use super::registry::{Full, Place};
 use super::relay::Relay;
 use super::report::Reporter;
-use super::{Surroundings, report};
+use super::Surroundings;
 use crate::bans::Standing;
 use crate::events::{ConnectionRefusal, ConnectionRefused, TlsFailed, UpstreamFailed};
 use crate::offence::Offence;

@@ -38,9 +38,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
         judge: impl FnOnce(&[u8]) -> Result<usize, E>,
     ) -> Poll<Result<bool, ReadFailure<E>>> {
         let mut buffer = ReadBuf::new(scratch);
+        // Why a stream broke makes no difference to what follows.
         match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(ReadFailure::Io(error))),
+            Poll::Ready(Err(_)) => return Poll::Ready(Err(ReadFailure::Broken)),
             Poll::Ready(Ok(())) => {}
         }
         let fresh = buffer.filled();
@@ -120,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
 /// Why reading ended.
 pub(super) enum ReadFailure<E> {
     /// The stream broke.
-    Io(io::Error),
+    Broken,
     /// What was read ends the session.
     Judged(E),
 }

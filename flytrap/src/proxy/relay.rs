@@ -207,7 +207,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(true)) => Ok(true),
             Poll::Ready(Err(ReadFailure::Judged(close))) => Err(close),
-            Poll::Ready(Ok(false) | Err(ReadFailure::Io(_))) => {
+            Poll::Ready(Ok(false) | Err(ReadFailure::Broken)) => {
                 Err(self.session.client_lost(context, &mut self.out))
             }
         }
@@ -232,7 +232,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(true)) => Ok(true),
             Poll::Ready(Err(ReadFailure::Judged(close))) => Err(close),
-            Poll::Ready(Ok(false) | Err(ReadFailure::Io(_))) => Err(self.broker_lost()),
+            Poll::Ready(Ok(false) | Err(ReadFailure::Broken)) => Err(self.broker_lost()),
         }
     }
 

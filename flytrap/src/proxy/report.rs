@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Surroundings;
+use crate::bans::LiveSession;
 use crate::events::{
     DeliveryDenied, LoginAccepted, LoginRefusal, LoginRefused, MalformedPacket, PublishDenied,
     SessionEnded, SubscribeDenied, UpstreamFailed, WillDenied,
@@ -16,12 +17,12 @@ pub(super) struct Reporter {
     peer: SocketAddr,
     surroundings: Surroundings,
     /// Since when somebody is logged in.
-    since: Option<Instant>,
+    login: Option<(Instant, LiveSession)>,
 }
 
 impl Reporter {
     pub(super) fn new(peer: SocketAddr, surroundings: Surroundings) -> Self {
-        Self { peer, surroundings, since: None }
+        Self { peer, surroundings, login: None }
     }
 
     /// Takes notes and counts out of `out`.
@@ -47,8 +48,8 @@ impl Reporter {
         let client_id = principal.map_or("", |principal| principal.client_id.as_str());
         match note {
             Note::LoggedIn { wallet, client_id, version } => {
-                self.since = Some(Instant::now());
-                self.surroundings.bans.session_opened(self.peer.ip());
+                let live = self.surroundings.bans.session_opened(self.peer.ip());
+                self.login = Some((Instant::now(), live));
                 LoginAccepted { peer: self.peer, wallet: *wallet, client_id, version }.emit(metrics);
             }
             Note::PublishDenied { topic, reason } => {
@@ -94,7 +95,7 @@ impl Reporter {
             }
             _ => {}
         }
-        if let (Some(since), Some(principal)) = (self.since.take(), principal) {
+        if let (Some((since, _)), Some(principal)) = (self.login.take(), principal) {
             SessionEnded {
                 peer,
                 wallet: principal.wallet,
@@ -103,7 +104,6 @@ impl Reporter {
                 duration: since.elapsed(),
             }
             .emit(metrics);
-            self.surroundings.bans.session_closed(peer.ip());
         }
     }
 }

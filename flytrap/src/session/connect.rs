@@ -1,17 +1,20 @@
 //! The judgement of a CONNECT and of the broker's answer to it.
 
+use std::num::NonZeroU32;
+
 use super::{
-    Cause, Close, Context, Identity, LoginRefusal, Note, Output, Phase, Session, WillTopics,
-    outcome::Denial,
+    Cause, Close, Context, Denial, Identity, LoginRefusal, Note, Output, Phase, Session, WillTopics,
+    fits,
 };
 use crate::identity::{self, Login, Proof, Refusal};
 use crate::mqtt::{
-    Connack, Connect, ConnectError, ConnectOut, Frame, PacketType, Property, ReasonCode, Sender,
-    Version, Will, connect_return_code, encode,
+    Connack, Connect, ConnectError, Frame, Malformed, PacketType, Property, ReasonCode, Sender,
+    Version, Will, encode, return_code,
 };
+use crate::mqtt::encode::{ConnectOut, TooLong, WillOut};
 use crate::offence::Offence;
 use crate::policy::{Decision, Why, decide};
-use crate::types::{Action, Principal, TopicFilter};
+use crate::types::{Action, Principal, TopicName};
 
 /// The user property that carries a token for clients without a password. It stays here.
 const TOKEN_PROPERTY: &str = "flytrap-token";
@@ -26,20 +29,14 @@ impl Session {
     ) -> Result<(), Close> {
         let connect = match Connect::decode(frame, &self.settings.limits) {
             Ok(connect) => connect,
-            Err(ConnectError::UnsupportedVersion { level }) => {
-                // 3.1.2-2: 0x01 for the old versions, 0x84 for whatever comes after 5.
-                if level > 5 {
-                    let reason = ReasonCode::UNSUPPORTED_PROTOCOL_VERSION.0;
-                    encode::connack(&mut out.down, Version::V5, false, reason, &[]);
-                } else {
-                    let code = connect_return_code::UNACCEPTABLE_PROTOCOL_VERSION;
-                    encode::connack(&mut out.down, Version::V311, false, code, &[]);
-                }
-                return Err(Close::quiet(Cause::Refused(LoginRefusal::Version)));
-            }
-            Err(ConnectError::Malformed { version, error }) => {
-                self.version = version;
-                return Err(self.malformed(&error, out));
+            Err(error) => {
+                out.down.extend_from_slice(error.answer().unwrap_or_default());
+                return Err(match error {
+                    ConnectError::UnsupportedVersion { .. } => {
+                        Close::quiet(Cause::Refused(LoginRefusal::Version))
+                    }
+                    ConnectError::Malformed(error) => Close::malformed(error),
+                });
             }
         };
         self.version = connect.version;
@@ -60,7 +57,9 @@ impl Session {
                 return Err(self.refuse(LoginRefusal::Will(denial), out));
             }
         }
-        self.connect_upstream(&connect, out);
+        self.connect_upstream(&connect, out).map_err(|TooLong| {
+            self.malformed(&Malformed { rule: "the CONNECT is too long to be passed on", reason: ReasonCode::PACKET_TOO_LARGE }, out)
+        })?;
         self.sent_to_broker = context.elapsed;
         self.phase = Phase::AwaitConnack;
         Ok(())
@@ -108,24 +107,27 @@ impl Session {
         self.may_publish(will.topic, response_topic, context)?;
         self.will = Some(WillTopics {
             topic: will.topic.as_str().into(),
-            response_topic: response_topic.map(Into::into),
+            response_topic: response_topic.map(|topic| topic.as_str().into()),
         });
         Ok(())
     }
 
     /// The gateway's own CONNECT: the client's wishes under the gateway's account and an id that
     /// no other wallet can have.
-    fn connect_upstream(&self, connect: &Connect<'_>, out: &mut Output) {
-        let Some(principal) = self.principal() else { return };
+    fn connect_upstream(
+        &self,
+        connect: &Connect<'_>,
+        out: &mut Output,
+    ) -> Result<(), TooLong> {
+        let Some(principal) = self.principal() else { return Ok(()) };
         let client_id = identity::upstream_client_id(principal.wallet, None, &principal.client_id);
-        let limit = u32::try_from(self.settings.limits.packet_bytes).unwrap_or(u32::MAX);
         let mut properties = Vec::new();
         let mut will_properties = Vec::new();
         if connect.version == Version::V5 {
-            let largest = connect.properties.maximum_packet_size().map_or(limit, |m| m.min(limit));
+            let largest = self.largest_packet(connect.properties.maximum_packet_size());
             properties.extend(connect.properties.iter().filter(|property| match property {
                 Property::SessionExpiryInterval(_) => !self.guest,
-                Property::UserProperty(name, _) => *name != TOKEN_PROPERTY,
+                Property::UserProperty((name, _)) => *name != TOKEN_PROPERTY,
                 // No Topic Alias Maximum: the broker names every topic in full.
                 Property::TopicAliasMaximum(_)
                 | Property::MaximumPacketSize(_)
@@ -145,22 +147,35 @@ impl Session {
             }
         }
         let account = self.settings.broker_account.as_ref();
+        let will = connect.will.map(|will| WillOut {
+            topic: will.topic,
+            payload: will.payload,
+            qos: will.qos,
+            retain: will.retain,
+            properties: &will_properties,
+        });
         encode::connect(&mut out.up, &ConnectOut {
             version: connect.version,
+            bridge: connect.bridge,
             clean_start: connect.clean_start || self.guest,
             keep_alive: connect.keep_alive,
             client_id: &client_id,
             user_name: account.map(|account| account.user_name.as_str()),
             password: account.map(|account| account.password.as_slice()),
-            will: connect.will.as_ref(),
-            will_properties: &will_properties,
+            will,
             properties: &properties,
-        });
+        })
+    }
+
+    /// The smaller of the other side's limit and the gateway's own.
+    fn largest_packet(&self, theirs: Option<NonZeroU32>) -> NonZeroU32 {
+        let ours = u32::try_from(self.settings.limits.packet_bytes).ok().and_then(NonZeroU32::new);
+        theirs.into_iter().chain(ours).min().unwrap_or(NonZeroU32::MAX)
     }
 
     /// The answer to a CONNECT that isn't let in.
     fn refuse(&self, why: LoginRefusal, out: &mut Output) -> Close {
-        use connect_return_code as old;
+        use return_code as old;
         let (v5, v311, offence, delay) = match &why {
             LoginRefusal::Token(Refusal::AuthFailed(_)) | LoginRefusal::NoCredentials => (
                 ReasonCode::BAD_USER_NAME_OR_PASSWORD,
@@ -193,12 +208,9 @@ impl Session {
         };
         let text = why.to_string();
         // A valid signature earns an explanation; whoever guesses gets none.
-        let explained = [Property::ReasonString(&text)];
-        let properties = if delay { explained.as_slice() } else { &[] };
-        match self.version {
-            Version::V5 => encode::connack(&mut out.down, Version::V5, false, v5.0, properties),
-            Version::V311 => encode::connack(&mut out.down, Version::V311, false, v311, &[]),
-        }
+        let explained = delay.then_some(Property::ReasonString(&text));
+        let code = if self.version == Version::V5 { v5.0 } else { v311 };
+        fits(encode::connack(&mut out.down, self.version, false, code, explained));
         Close { cause: Cause::Refused(why), offence, delay }
     }
 
@@ -206,9 +218,9 @@ impl Session {
     pub(super) fn refuse_unavailable(&self, out: &mut Output) {
         let code = match self.version {
             Version::V5 => ReasonCode::SERVER_UNAVAILABLE.0,
-            Version::V311 => connect_return_code::SERVER_UNAVAILABLE,
+            Version::V311 => return_code::SERVER_UNAVAILABLE,
         };
-        encode::connack(&mut out.down, self.version, false, code, &[]);
+        fits(encode::connack(&mut out.down, self.version, false, code, []));
     }
 
     /// Judges and edits the broker's CONNACK.
@@ -226,7 +238,8 @@ impl Session {
             Close::quiet(Cause::BrokerMalformed(error))
         })?;
         if connack.reason != 0 {
-            encode::connack(&mut out.down, self.version, false, self.passed_on(connack.reason), &[]);
+            let reason = self.passed_on(connack.reason);
+            fits(encode::connack(&mut out.down, self.version, false, reason, []));
             return Err(Close::quiet(Cause::BrokerEnded(connack.reason)));
         }
         self.phase = Phase::Live;
@@ -248,8 +261,7 @@ impl Session {
 
     /// What the broker can do, less what names the broker, with the gateway's own limits.
     fn pass_on_capabilities(&mut self, connack: &Connack<'_>, out: &mut Output) {
-        let limit = u32::try_from(self.settings.limits.packet_bytes).unwrap_or(u32::MAX);
-        let largest = connack.properties.maximum_packet_size().map_or(limit, |m| m.min(limit));
+        let largest = self.largest_packet(connack.properties.maximum_packet_size());
         if let Some(seconds) = connack.properties.server_keep_alive() {
             self.keep_alive = seconds;
         }
@@ -264,7 +276,7 @@ impl Session {
                         | Property::MaximumQos(_)
                         | Property::RetainAvailable(_)
                         | Property::WildcardSubscriptionAvailable(_)
-                        | Property::SubscriptionIdentifiersAvailable(_)
+                        | Property::SubscriptionIdentifierAvailable(_)
                         | Property::SharedSubscriptionAvailable(_)
                         | Property::ServerKeepAlive(_)
                         | Property::ResponseInformation(_)
@@ -279,13 +291,14 @@ impl Session {
         if let Some(assigned) = &self.assigned_client_id {
             properties.push(Property::AssignedClientIdentifier(assigned));
         }
-        encode::connack(&mut out.down, Version::V5, connack.session_present, 0, &properties);
+        let resumed = connack.session_present;
+        fits(encode::connack(&mut out.down, Version::V5, resumed, 0, properties));
     }
 
     /// The broker's refusal as the client may see it: one that is about the gateway's own account
     /// or names another server is none of the client's business.
     fn passed_on(&self, reason: u8) -> u8 {
-        use connect_return_code as old;
+        use return_code as old;
         match self.version {
             Version::V311 => match reason {
                 old::SERVER_UNAVAILABLE | old::UNACCEPTABLE_PROTOCOL_VERSION => reason,
@@ -305,7 +318,7 @@ impl Session {
     }
 
     pub(super) fn broker_malformed(&self, rule: &'static str, reason: ReasonCode) -> Close {
-        Close::quiet(Cause::BrokerMalformed(crate::mqtt::Malformed { rule, reason }))
+        Close::quiet(Cause::BrokerMalformed(Malformed { rule, reason }))
     }
 
     /// Whether a publish to `topic` that asks for answers at `response_topic` is permitted.
@@ -313,8 +326,8 @@ impl Session {
     /// be one who could listen to it.
     pub(super) fn may_publish(
         &self,
-        topic: crate::types::TopicName<'_>,
-        response_topic: Option<&str>,
+        topic: TopicName<'_>,
+        response_topic: Option<TopicName<'_>>,
         context: &Context<'_>,
     ) -> Result<(), Denial> {
         let identity = self.identity.as_ref().ok_or(Denial::SubscribeOnlyToken)?;
@@ -328,8 +341,7 @@ impl Session {
         };
         judge(Action::Publish(topic)).map_err(Denial::Policy)?;
         if let Some(response) = response_topic {
-            let filter = TopicFilter::new(response).map_err(|_| Denial::ResponseTopic)?;
-            judge(Action::Subscribe(filter)).map_err(|_| Denial::ResponseTopic)?;
+            judge(Action::Subscribe(response.into())).map_err(|_| Denial::ResponseTopic)?;
         }
         Ok(())
     }

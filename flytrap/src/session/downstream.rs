@@ -1,13 +1,11 @@
 //! Packets of the client, on their way to the broker.
 
 use super::connect::FROM_CLIENT;
-use super::outcome::Denial;
-use super::{Cause, Close, Context, DeniedPublish, Note, Output, Phase, Session};
+use super::{Cause, Close, Context, DeniedPublish, Denial, Note, Output, Phase, Session};
 use crate::mqtt::{
-    Ack, Disconnect, Frame, Limits, Malformed, PacketType, Publish, Qos, ReasonCode, Subscribe,
-    Unsubscribe, Version, encode, next_frame,
+    Ack, AckType, Disconnect, Frame, Limits, Malformed, PacketType, Publish, Qos, ReasonCode,
+    Subscribe, Unsubscribe, Version, encode, next_frame,
 };
-use crate::offence::Offence;
 
 impl Session {
     /// Judges the whole packets in `input` and returns how many bytes they were. After the
@@ -57,11 +55,7 @@ impl Session {
                         reason: ReasonCode::PROTOCOL_ERROR,
                     };
                     // Not even a CONNACK: nothing shows that this is an MQTT client.
-                    return Err(Close {
-                        cause: Cause::Malformed(error),
-                        offence: Some(Offence::Malformed),
-                        delay: false,
-                    });
+                    return Err(Close::malformed(error));
                 }
                 _ => self.on_client_packet(&frame, context, out)?,
             }
@@ -104,9 +98,9 @@ impl Session {
                 let decoded = Ack::decode(frame, version);
                 let ack = decoded.map_err(|error| self.malformed(&error, out))?;
                 let id = ack.packet_id.get();
-                if ack.packet_type == PacketType::Pubrel && self.refused_qos2.remove(&id) {
+                if ack.ack_type == AckType::Pubrel && self.refused_qos2.remove(&id) {
                     let done = ReasonCode::SUCCESS;
-                    encode::ack(&mut out.down, PacketType::Pubcomp, version, ack.packet_id, done);
+                    encode::ack(&mut out.down, AckType::Pubcomp, version, ack.packet_id, done);
                 } else {
                     out.up.extend_from_slice(frame.raw);
                 }
@@ -202,10 +196,10 @@ impl Session {
         };
         let answer = match publish.qos {
             Qos::AtMostOnce => return,
-            Qos::AtLeastOnce => PacketType::Puback,
+            Qos::AtLeastOnce => AckType::Puback,
             Qos::ExactlyOnce => {
                 self.refused_qos2.insert(id.get());
-                PacketType::Pubrec
+                AckType::Pubrec
             }
         };
         encode::ack(&mut out.down, answer, self.version, id, reason);

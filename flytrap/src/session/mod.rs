@@ -13,19 +13,17 @@ mod outcome;
 mod subscribe;
 mod upstream;
 
-#[cfg(test)]
-mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use end::End;
-pub use outcome::{Cause, Close, LoginRefusal, Note, Output};
+pub use outcome::{Cause, Close, Denial, LoginRefusal, Note, Output};
 
 use crate::identity::LoginRules;
+use crate::mqtt::encode::TooLong;
 use crate::mqtt::{Limits, Malformed, PacketType, Version, encode};
-use crate::offence::Offence;
 use crate::policy::Snapshot;
 use crate::types::{Deployment, Principal, UnixTime};
 
@@ -228,11 +226,16 @@ impl Session {
         if self.version == Version::V5 {
             match self.phase {
                 Phase::AwaitConnect | Phase::AwaitConnack => {
-                    encode::connack(&mut out.down, Version::V5, false, error.reason.0, &[]);
+                    fits(encode::connack(&mut out.down, Version::V5, false, error.reason.0, []));
                 }
                 Phase::Live => encode::disconnect(&mut out.down, Version::V5, error.reason),
             }
         }
-        Close { cause: Cause::Malformed(error.clone()), offence: Some(Offence::Malformed), delay: false }
+        Close::malformed(*error)
     }
+}
+
+/// What the session writes is made of packets that were within MQTT's lengths, and shorter.
+fn fits(written: Result<(), TooLong>) {
+    debug_assert!(written.is_ok(), "{written:?}");
 }

@@ -196,4 +196,9 @@ impl Close {
     pub(super) fn quiet(cause: Cause) -> Self {
         Self { cause, offence: None, delay: false }
     }
+
+    pub(super) fn malformed(error: Malformed) -> Self {
+        let cause = Cause::Malformed(error);
+        Self { cause, offence: Some(Offence::Malformed), delay: false }
+    }
 }

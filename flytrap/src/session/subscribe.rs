@@ -1,20 +1,18 @@
 //! SUBSCRIBE and UNSUBSCRIBE: each filter is judged, the permitted ones go up, and the client
 //! gets one answer with its reasons in its own order (3.9.3-1).
 
-use super::outcome::Denial;
-use super::{Close, Context, Note, Output, PendingAnswer, Session};
+use std::num::NonZeroU16;
+
+use super::{Close, Context, Denial, Note, Output, PendingAnswer, Session, fits};
 use crate::mqtt::{
     Frame, Malformed, PacketType, ReasonCode, Suback, Subscribe, SubscribeRequest, Unsuback,
-    Unsubscribe, Version, encode,
+    Unsubscribe, Version, encode, return_code,
 };
 use crate::policy::{Decision, decide};
 use crate::types::Action;
 
 /// The most SUBSCRIBE and UNSUBSCRIBE packets that may wait for the broker's answer at once.
 const MOST_PENDING: usize = 64;
-
-/// 3.1.1's only failure code in SUBACK (3.9.3).
-const SUBACK_FAILURE: u8 = 0x80;
 
 impl Session {
     pub(super) fn on_subscribe(
@@ -55,7 +53,8 @@ impl Session {
             let requests = subscribe.requests.iter().zip(&pending.reasons);
             let kept = requests.filter(|(_, reason)| reason.is_none());
             let kept = kept.map(|(request, _)| (request.text, request.options));
-            encode::subscribe(&mut out.up, self.version, id, subscribe.properties.raw(), kept);
+            let properties = subscribe.properties.iter();
+            fits(encode::subscribe(&mut out.up, self.version, id, properties, kept));
         } else if !self.withdraw(id, &mut pending, out) {
             self.answer(id, &pending, out);
             return Ok(());
@@ -85,7 +84,7 @@ impl Session {
 
     fn refusal_code(&self, denial: Denial) -> u8 {
         match (self.version, denial) {
-            (Version::V311, _) => SUBACK_FAILURE,
+            (Version::V311, _) => return_code::SUBSCRIBE_FAILURE,
             (Version::V5, Denial::TooManySubscriptions) => ReasonCode::QUOTA_EXCEEDED.0,
             (Version::V5, _) => ReasonCode::NOT_AUTHORIZED.0,
         }
@@ -119,7 +118,8 @@ impl Session {
         }
         let filters = unsubscribe.filters.iter().zip(&pending.reasons);
         let kept = filters.filter(|(_, reason)| reason.is_none()).map(|(filter, _)| *filter);
-        encode::unsubscribe(&mut out.up, self.version, id, unsubscribe.properties.raw(), kept);
+        let properties = unsubscribe.properties.iter();
+        fits(encode::unsubscribe(&mut out.up, self.version, id, properties, kept));
         self.pending.insert(id.get(), pending);
         Ok(())
     }
@@ -130,14 +130,14 @@ impl Session {
         frame: &Frame<'_>,
         out: &mut Output,
     ) -> Result<(), Malformed> {
-        let (id, properties, reasons) = match frame.packet_type {
+        let (id, reasons) = match frame.packet_type {
             PacketType::Suback => {
                 let suback = Suback::decode(frame, self.version)?;
-                (suback.packet_id, suback.properties, suback.reasons)
+                (suback.packet_id, suback.reasons)
             }
             _ => {
                 let unsuback = Unsuback::decode(frame, self.version)?;
-                (unsuback.packet_id, unsuback.properties, unsuback.reasons)
+                (unsuback.packet_id, unsuback.reasons)
             }
         };
         let Some(mut pending) = self.pending.remove(&id.get()) else {
@@ -148,7 +148,7 @@ impl Session {
             let mut broker = reasons.iter().copied();
             for reason in &mut pending.reasons {
                 // A broker that answers fewer filters than it was sent has refused the rest.
-                *reason = reason.or_else(|| broker.next()).or(Some(SUBACK_FAILURE));
+                *reason = reason.or_else(|| broker.next()).or(Some(return_code::SUBSCRIBE_FAILURE));
             }
             if self.withdraw(id, &mut pending, out) {
                 self.pending.insert(id.get(), pending);
@@ -163,7 +163,7 @@ impl Session {
     /// nothing to take back. The client's packet id serves: it is free until it is answered.
     fn withdraw(
         &self,
-        id: std::num::NonZeroU16,
+        id: NonZeroU16,
         pending: &mut PendingAnswer,
         out: &mut Output,
     ) -> bool {
@@ -172,17 +172,17 @@ impl Session {
         }
         let filters = std::mem::take(&mut pending.withdraw);
         let filters = filters.iter().map(AsRef::as_ref);
-        encode::unsubscribe(&mut out.up, self.version, id, &[], filters);
+        fits(encode::unsubscribe(&mut out.up, self.version, id, [], filters));
         true
     }
 
-    fn answer(&self, id: std::num::NonZeroU16, pending: &PendingAnswer, out: &mut Output) {
+    fn answer(&self, id: NonZeroU16, pending: &PendingAnswer, out: &mut Output) {
         let reasons: Vec<u8> =
-            pending.reasons.iter().map(|reason| reason.unwrap_or(SUBACK_FAILURE)).collect();
+            pending.reasons.iter().map(|reason| reason.unwrap_or(return_code::SUBSCRIBE_FAILURE)).collect();
         if pending.answer == PacketType::Suback {
-            encode::suback(&mut out.down, self.version, id, &[], &reasons);
+            fits(encode::suback(&mut out.down, self.version, id, [], &reasons));
         } else {
-            encode::unsuback(&mut out.down, self.version, id, &[], &reasons);
+            fits(encode::unsuback(&mut out.down, self.version, id, [], &reasons));
         }
     }
 

@@ -1,10 +1,9 @@
 //! Packets of the broker, on their way to the client.
 
 use super::connect::FROM_BROKER;
-use super::outcome::Denial;
-use super::{Cause, Close, Context, Note, Output, Phase, Session};
+use super::{Cause, Close, Context, Denial, Note, Output, Phase, Session};
 use crate::mqtt::{
-    Ack, Disconnect, Frame, Malformed, PacketType, Publish, Qos, ReasonCode, Version, encode,
+    Ack, AckType, Disconnect, Frame, Malformed, PacketType, Publish, Qos, ReasonCode, Version, encode,
     next_frame,
 };
 use crate::policy::{Decision, decide};
@@ -68,9 +67,9 @@ impl Session {
                 let decoded = Ack::decode(frame, self.version);
                 let ack = decoded.map_err(|error| self.broker_broke(error, out))?;
                 let id = ack.packet_id;
-                if ack.packet_type == PacketType::Pubrel && self.dropped_qos2.remove(&id.get()) {
+                if ack.ack_type == AckType::Pubrel && self.dropped_qos2.remove(&id.get()) {
                     let done = ReasonCode::SUCCESS;
-                    encode::ack(&mut out.up, PacketType::Pubcomp, self.version, id, done);
+                    encode::ack(&mut out.up, AckType::Pubcomp, self.version, id, done);
                 } else {
                     out.down.extend_from_slice(frame.raw);
                 }
@@ -140,10 +139,10 @@ impl Session {
         let Some(id) = publish.packet_id else { return };
         let answer = match publish.qos {
             Qos::AtMostOnce => return,
-            Qos::AtLeastOnce => PacketType::Puback,
+            Qos::AtLeastOnce => AckType::Puback,
             Qos::ExactlyOnce => {
                 self.dropped_qos2.insert(id.get());
-                PacketType::Pubrec
+                AckType::Pubrec
             }
         };
         encode::ack(&mut out.up, answer, self.version, id, ReasonCode::SUCCESS);
