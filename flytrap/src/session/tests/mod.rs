@@ -1,0 +1,8 @@
+//! What goes in and what comes out, packet by packet.
+
+mod connect;
+mod end;
+mod model;
+mod publish;
+mod subscribe;
+mod world;
