@@ -1,0 +1,116 @@
+//! Why a login is refused.
+
+use crate::types::UnixTime;
+
+/// A refused login. Only the first kind is an offence; `docs/adr/` says where the line runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Nothing was proven: possession of the wallet's key least of all.
+    #[error("authentication failed: {0}")]
+    AuthFailed(Fault),
+    /// The wallet did sign this token, but it can't be used now.
+    #[error("token not usable: {0}")]
+    TokenStale(Staleness),
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::AuthFailed(fault)
+    }
+}
+
+impl From<Staleness> for Refusal {
+    fn from(staleness: Staleness) -> Self {
+        Self::TokenStale(staleness)
+    }
+}
+
+/// Why a login proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The user name is no wallet.
+    #[error("the user name is not a wallet, 0x and 40 hexadecimal digits")]
+    UserName,
+    /// The user name names a device key.
+    #[error("device keys (user name dev:…) are not supported by this gateway")]
+    DeviceKey,
+    /// The password is longer than [`super::MAX_PASSWORD_BYTES`].
+    #[error("the password is longer than 2048 bytes")]
+    PasswordTooLong,
+    /// The password is not canonical base64url.
+    #[error("the password is not base64url without padding")]
+    Base64,
+    /// The record is shorter or longer than its fields.
+    #[error("the token is shorter or longer than its fields")]
+    Length,
+    /// Not version 1.
+    #[error("token version {0} is unknown, this gateway reads version 1")]
+    Version(u8),
+    /// An algorithm that FT1 doesn't have.
+    #[error("signature algorithm {0} is unknown")]
+    UnknownAlgorithm(u8),
+    /// An algorithm of FT1 that this build doesn't verify.
+    #[error("signature algorithm {0} is not supported by this gateway, use 1 or 2")]
+    UnsupportedAlgorithm(u8),
+    /// A reserved bit is set, or bits 0 and 1 are both set.
+    #[error("the token's flags 0x{0:02x} are not a valid combination")]
+    Flags(u8),
+    /// The token expires when it is issued, or earlier.
+    #[error("the token expires before it is issued")]
+    Times,
+    /// An empty client id with a token that isn't for any client id.
+    #[error("the client id is empty, which needs a token for any client id")]
+    ClientIdEmpty,
+    /// The prefix is empty, longer than the client id, or ends inside a character of it.
+    #[error("the token is for client ids of another form: its prefix does not fit")]
+    ClientIdPrefix,
+    /// The last byte of the signature is not 0, 1, 27 or 28.
+    #[error("the signature's v is {0}, not 0, 1, 27 or 28")]
+    RecoveryId(u8),
+    /// The signature's s is in the upper half of its range (EIP-2).
+    #[error("the signature is not in low-s form")]
+    HighS,
+    /// No public key fits the signature.
+    #[error("the signature is not valid")]
+    Signature,
+    /// The signature belongs to another wallet, or covers something else than what was presented.
+    #[error(
+        "the signature is not this wallet's for this client id, gateway, chain and contract: \
+         compare them with what the token was created for"
+    )]
+    OtherSigner,
+}
+
+/// Why a token that the wallet did sign is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Staleness {
+    /// Its time is over.
+    #[error("it expired at {expires}")]
+    Expired {
+        /// First second at which it isn't valid any more.
+        expires: UnixTime,
+    },
+    /// Issued in the future, by more than the tolerated skew.
+    #[error("it is issued at {issued}, which is in the future: check the clocks")]
+    NotYetValid {
+        /// When it says it was issued.
+        issued: UnixTime,
+    },
+    /// Valid for longer than the gateway takes.
+    #[error("its lifetime of {lifetime} s exceeds this gateway's maximum of {maximum} s")]
+    LifetimeTooLong {
+        /// From issue to expiry, in seconds.
+        lifetime: u64,
+        /// The maximum for tokens of its kind, in seconds.
+        maximum: u64,
+    },
+    /// Its wallet revoked the tokens of that time.
+    #[error("its wallet revoked all tokens issued up to {until}")]
+    Revoked {
+        /// Tokens issued at this second or earlier are revoked.
+        until: UnixTime,
+    },
+    /// Single use asks for a memory of nonces.
+    #[error("it is for single use, which this gateway does not accept")]
+    SingleUse,
+}
