@@ -49,7 +49,9 @@ pub fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>
         .and_then(Iterator::collect)
         .map_err(file("certificate", certificate))?;
     if chain.is_empty() {
-        return Err(TlsError::NoCertificate { path: certificate.to_owned() });
+        return Err(TlsError::NoCertificate {
+            path: certificate.to_owned(),
+        });
     }
     let private_key = PrivateKeyDer::from_pem_file(key).map_err(file("private key", key))?;
     let pair = |source| TlsError::Pair {

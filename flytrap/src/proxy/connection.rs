@@ -7,10 +7,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use super::Surroundings;
 use super::registry::{Full, Place};
 use super::relay::Relay;
 use super::report::Reporter;
-use super::Surroundings;
 use crate::bans::Standing;
 use crate::events::{ConnectionRefusal, ConnectionRefused, TlsFailed, UpstreamFailed};
 use crate::offence::Offence;
@@ -64,11 +64,21 @@ pub(super) async fn serve(
     let timeout = surroundings.limits.tls_handshake_timeout;
     match tokio::time::timeout(timeout, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => converse(stream, peer, &place, surroundings).await,
-        Ok(Err(error)) => TlsFailed { peer, error: &error }.emit(&surroundings.metrics),
+        Ok(Err(error)) => TlsFailed {
+            peer,
+            error: &error,
+        }
+        .emit(&surroundings.metrics),
         Err(_) => {
             let error = format!("no TLS handshake within {timeout:?}");
-            TlsFailed { peer, error: &error }.emit(&surroundings.metrics);
-            surroundings.bans.offence(peer.ip(), Offence::HandshakeTimeout);
+            TlsFailed {
+                peer,
+                error: &error,
+            }
+            .emit(&surroundings.metrics);
+            surroundings
+                .bans
+                .offence(peer.ip(), Offence::HandshakeTimeout);
         }
     }
 }
@@ -114,19 +124,31 @@ async fn live<C: AsyncRead + AsyncWrite + Unpin>(
     reporter: &mut Reporter,
 ) -> Close {
     let mut phases = async || -> Result<std::convert::Infallible, Close> {
-        relay.run_while(Phase::AwaitConnect, |out| reporter.report(out, None)).await?;
+        relay
+            .run_while(Phase::AwaitConnect, |out| reporter.report(out, None))
+            .await?;
         match dial(surroundings).await {
             Ok(broker) => relay.connected(broker),
             Err(error) => {
                 let address = &surroundings.upstream;
-                UpstreamFailed { address, error: &error }.emit(&surroundings.metrics);
+                UpstreamFailed {
+                    address,
+                    error: &error,
+                }
+                .emit(&surroundings.metrics);
                 return Err(relay.end(End::BrokerUnreachable));
             }
         }
         let principal = relay.session.principal().cloned();
-        relay.run_while(Phase::AwaitConnack, |out| reporter.report(out, principal.as_ref())).await?;
+        relay
+            .run_while(Phase::AwaitConnack, |out| {
+                reporter.report(out, principal.as_ref())
+            })
+            .await?;
         loop {
-            relay.run_while(Phase::Live, |out| reporter.report(out, principal.as_ref())).await?;
+            relay
+                .run_while(Phase::Live, |out| reporter.report(out, principal.as_ref()))
+                .await?;
         }
     };
     match phases().await {

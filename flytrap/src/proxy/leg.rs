@@ -21,7 +21,13 @@ pub(super) struct Leg<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, input: Vec::new(), output: Vec::new(), written: 0, ended: false }
+        Self {
+            stream,
+            input: Vec::new(),
+            output: Vec::new(),
+            written: 0,
+            ended: false,
+        }
     }
 
     /// Bytes that wait to be written.
@@ -49,7 +55,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
             self.ended = true;
             return Poll::Ready(Ok(false));
         }
-        Poll::Ready(self.take(fresh, judge).map(|()| true).map_err(ReadFailure::Judged))
+        Poll::Ready(
+            self.take(fresh, judge)
+                .map(|()| true)
+                .map_err(ReadFailure::Judged),
+        )
     }
 
     /// Hands what was held back to `judge` once more.
@@ -67,7 +77,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
     ) -> Result<(), E> {
         if self.input.is_empty() {
             let consumed = judge(fresh)?;
-            self.input.extend_from_slice(fresh.get(consumed..).unwrap_or_default());
+            self.input
+                .extend_from_slice(fresh.get(consumed..).unwrap_or_default());
         } else {
             self.input.extend_from_slice(fresh);
             let consumed = judge(&self.input)?;

@@ -52,7 +52,10 @@ impl Registry {
     /// Ends all connections from `target`; says how many.
     pub fn end_all_of(&self, target: &Prefix) -> usize {
         let connections = self.lock();
-        let hit = connections.by_id.values().filter(|(address, _)| target.contains(*address));
+        let hit = connections
+            .by_id
+            .values()
+            .filter(|(address, _)| target.contains(*address));
         hit.map(|(_, banned)| banned.cancel()).count()
     }
 
@@ -77,7 +80,12 @@ impl Registry {
         connections.next += 1;
         connections.by_id.insert(id, (address, banned.clone()));
         drop(connections);
-        Ok(Place { registry: self.clone(), id, source, banned })
+        Ok(Place {
+            registry: self.clone(),
+            id,
+            source,
+            banned,
+        })
     }
 }
 
@@ -122,7 +130,9 @@ mod tests {
     #[test]
     fn an_ipv6_network_is_one_source() {
         let registry = Registry::default();
-        let _first = registry.enter("2001:db8::1".parse().unwrap(), 9, 1).unwrap();
+        let _first = registry
+            .enter("2001:db8::1".parse().unwrap(), 9, 1)
+            .unwrap();
         let same_64 = registry.enter("2001:db8::2".parse().unwrap(), 9, 1);
         assert_eq!(same_64.unwrap_err(), Full::Address);
     }

@@ -169,7 +169,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         if self.session.phase() == Phase::Live && phase != Phase::Live {
             self.rearm(context);
             let (session, out) = (&mut self.session, &mut self.out);
-            self.client.judge_again(|bytes| session.client_bytes(bytes, context, out))?;
+            self.client
+                .judge_again(|bytes| session.client_bytes(bytes, context, out))?;
             self.queue_output();
         }
         if moved {
@@ -219,7 +220,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         context: &Context<'_>,
         scratch: &mut [u8],
     ) -> Result<bool, Close> {
-        let Some(broker) = &mut self.broker else { return Ok(false) };
+        let Some(broker) = &mut self.broker else {
+            return Ok(false);
+        };
         // What reading the broker makes the gateway send up are acknowledgements, at most one per
         // packet of a window that the broker itself bounds: they may exceed the mark, or two full
         // sides could wait for each other for ever.
@@ -246,7 +249,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
 
     fn on_timer(&mut self, context: &Context<'_>) -> Result<(), Close> {
         match self.session.phase() {
-            Phase::AwaitConnect => return Err(self.session.end(End::ConnectTimeout, &mut self.out)),
+            Phase::AwaitConnect => {
+                return Err(self.session.end(End::ConnectTimeout, &mut self.out));
+            }
             Phase::AwaitConnack => return Err(self.broker_lost()),
             Phase::Live => self.session.tick(context, &mut self.out)?,
         }
@@ -257,7 +262,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     fn rearm(&mut self, context: &Context<'_>) {
         // A deadline of zero is due, but not due within this very poll.
         let soonest = Duration::from_millis(10);
-        self.arm(self.session.deadline(context).unwrap_or(IDLE).clamp(soonest, IDLE));
+        self.arm(
+            self.session
+                .deadline(context)
+                .unwrap_or(IDLE)
+                .clamp(soonest, IDLE),
+        );
     }
 
     fn arm(&mut self, after: Duration) {

@@ -22,14 +22,21 @@ pub(super) struct Reporter {
 
 impl Reporter {
     pub(super) fn new(peer: SocketAddr, surroundings: Surroundings) -> Self {
-        Self { peer, surroundings, login: None }
+        Self {
+            peer,
+            surroundings,
+            login: None,
+        }
     }
 
     /// Takes notes and counts out of `out`.
     pub(super) fn report(&mut self, out: &mut Output, principal: Option<&Principal>) {
         let metrics = &self.surroundings.metrics;
         for (count, add) in [
-            (&mut out.published, &(|n| metrics.publishes_permitted(n)) as &dyn Fn(u64)),
+            (
+                &mut out.published,
+                &(|n| metrics.publishes_permitted(n)) as &dyn Fn(u64),
+            ),
             (&mut out.delivered, &|n| metrics.deliveries_permitted(n)),
             (&mut out.subscribed, &|n| metrics.subscriptions_permitted(n)),
         ] {
@@ -47,22 +54,56 @@ impl Reporter {
         let wallet = principal.map_or(Wallet::default(), |principal| principal.wallet);
         let client_id = principal.map_or("", |principal| principal.client_id.as_str());
         match note {
-            Note::LoggedIn { wallet, client_id, version } => {
+            Note::LoggedIn {
+                wallet,
+                client_id,
+                version,
+            } => {
                 let live = self.surroundings.bans.session_opened(self.peer.ip());
                 self.login = Some((Instant::now(), live));
-                LoginAccepted { peer: self.peer, wallet: *wallet, client_id, version }.emit(metrics);
+                LoginAccepted {
+                    peer: self.peer,
+                    wallet: *wallet,
+                    client_id,
+                    version,
+                }
+                .emit(metrics);
             }
             Note::PublishDenied { topic, reason } => {
-                PublishDenied { wallet, client_id, topic, reason }.emit(metrics);
+                PublishDenied {
+                    wallet,
+                    client_id,
+                    topic,
+                    reason,
+                }
+                .emit(metrics);
             }
             Note::SubscribeDenied { filter, reason } => {
-                SubscribeDenied { wallet, client_id, filter, reason }.emit(metrics);
+                SubscribeDenied {
+                    wallet,
+                    client_id,
+                    filter,
+                    reason,
+                }
+                .emit(metrics);
             }
             Note::DeliveryDenied { topic, reason } => {
-                DeliveryDenied { wallet, client_id, topic, reason }.emit(metrics);
+                DeliveryDenied {
+                    wallet,
+                    client_id,
+                    topic,
+                    reason,
+                }
+                .emit(metrics);
             }
             Note::WillDenied { topic, reason } => {
-                WillDenied { wallet, client_id, topic, reason }.emit(metrics);
+                WillDenied {
+                    wallet,
+                    client_id,
+                    topic,
+                    reason,
+                }
+                .emit(metrics);
             }
         }
     }
@@ -91,7 +132,11 @@ impl Reporter {
             Cause::Malformed(rule) => MalformedPacket { peer, rule }.emit(metrics),
             Cause::BrokerEnded(_) | Cause::BrokerLost | Cause::BrokerMalformed(_) => {
                 let address = &self.surroundings.upstream;
-                UpstreamFailed { address, error: &close.cause }.emit(metrics);
+                UpstreamFailed {
+                    address,
+                    error: &close.cause,
+                }
+                .emit(metrics);
             }
             _ => {}
         }

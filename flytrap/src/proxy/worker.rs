@@ -33,7 +33,10 @@ impl Workers {
         let mut sockets: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
         for one in listeners {
-            let acceptor = one.tls.as_ref().map(|config| TlsAcceptor::from(Arc::clone(config)));
+            let acceptor = one
+                .tls
+                .as_ref()
+                .map(|config| TlsAcceptor::from(Arc::clone(config)));
             let bound = listener::bind(one.bind, workers)?;
             let address = bound.first().and_then(|socket| socket.local_addr().ok());
             addresses.push(address.unwrap_or(one.bind));
@@ -57,7 +60,9 @@ impl Workers {
         let cut = CancellationToken::new();
         let mut threads = Vec::new();
         for (index, sockets) in self.sockets.into_iter().enumerate() {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
             let surroundings = surroundings.clone();
             let cut = cut.clone();
             let thread = std::thread::Builder::new().name(format!("flytrap-{index}"));
@@ -141,6 +146,12 @@ fn spawn(
 ) {
     if let Some(place) = connection::admit(peer, surroundings) {
         let surroundings = surroundings.clone();
-        sessions.spawn(connection::serve(stream, peer, place, acceptor, surroundings));
+        sessions.spawn(connection::serve(
+            stream,
+            peer,
+            place,
+            acceptor,
+            surroundings,
+        ));
     }
 }

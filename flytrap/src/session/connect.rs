@@ -3,15 +3,15 @@
 use std::num::NonZeroU32;
 
 use super::{
-    Cause, Close, Context, Denial, Identity, LoginRefusal, Note, Output, Phase, Session, WillTopics,
-    fits,
+    Cause, Close, Context, Denial, Identity, LoginRefusal, Note, Output, Phase, Session,
+    WillTopics, fits,
 };
 use crate::identity::{self, Login, Proof, Refusal};
+use crate::mqtt::encode::{ConnectOut, TooLong, WillOut};
 use crate::mqtt::{
     Connack, Connect, ConnectError, Frame, Malformed, PacketType, Property, ReasonCode, Sender,
     Version, Will, encode, return_code,
 };
-use crate::mqtt::encode::{ConnectOut, TooLong, WillOut};
 use crate::offence::Offence;
 use crate::policy::{Decision, Why, decide};
 use crate::types::{Action, Principal, TopicName};
@@ -30,7 +30,8 @@ impl Session {
         let connect = match Connect::decode(frame, &self.settings.limits) {
             Ok(connect) => connect,
             Err(error) => {
-                out.down.extend_from_slice(error.answer().unwrap_or_default());
+                out.down
+                    .extend_from_slice(error.answer().unwrap_or_default());
                 return Err(match error {
                     ConnectError::UnsupportedVersion { .. } => {
                         Close::quiet(Cause::Refused(LoginRefusal::Version))
@@ -43,22 +44,35 @@ impl Session {
         self.heard_from_client = context.elapsed;
         self.keep_alive = connect.keep_alive;
 
-        if connect.version == Version::V311 && connect.client_id.is_empty() && !connect.clean_start {
+        if connect.version == Version::V311 && connect.client_id.is_empty() && !connect.clean_start
+        {
             return Err(self.refuse(LoginRefusal::ClientId, out));
         }
         if connect.properties.authentication_method().is_some() {
             return Err(self.refuse(LoginRefusal::AuthenticationMethod, out));
         }
-        let proof = self.verify(&connect, context).map_err(|why| self.refuse(why, out))?;
-        self.admit(&connect, &proof, context).map_err(|why| self.refuse(why, out))?;
+        let proof = self
+            .verify(&connect, context)
+            .map_err(|why| self.refuse(why, out))?;
+        self.admit(&connect, &proof, context)
+            .map_err(|why| self.refuse(why, out))?;
         if let Some(will) = &connect.will {
             if let Err(denial) = self.judge_will(will, context) {
-                out.notes.push(Note::WillDenied { topic: will.topic.to_string(), reason: denial });
+                out.notes.push(Note::WillDenied {
+                    topic: will.topic.to_string(),
+                    reason: denial,
+                });
                 return Err(self.refuse(LoginRefusal::Will(denial), out));
             }
         }
         self.connect_upstream(&connect, out).map_err(|TooLong| {
-            self.malformed(&Malformed { rule: "the CONNECT is too long to be passed on", reason: ReasonCode::PACKET_TOO_LARGE }, out)
+            self.malformed(
+                &Malformed {
+                    rule: "the CONNECT is too long to be passed on",
+                    reason: ReasonCode::PACKET_TOO_LARGE,
+                },
+                out,
+            )
         })?;
         self.sent_to_broker = context.elapsed;
         self.phase = Phase::AwaitConnack;
@@ -69,11 +83,21 @@ impl Session {
         let (Some(user_name), Some(password)) = (connect.user_name, connect.password) else {
             return Err(LoginRefusal::NoCredentials);
         };
-        let login = Login { user_name, password, client_id: connect.client_id };
+        let login = Login {
+            user_name,
+            password,
+            client_id: connect.client_id,
+        };
         let revoked_before = |wallet| context.snapshot.tokens_revoked_before(wallet);
         let settings = &self.settings;
-        identity::verify(&login, &settings.deployment, &settings.login, revoked_before, context.now)
-            .map_err(LoginRefusal::Token)
+        identity::verify(
+            &login,
+            &settings.deployment,
+            &settings.login,
+            revoked_before,
+            context.now,
+        )
+        .map_err(LoginRefusal::Token)
     }
 
     fn admit(
@@ -89,7 +113,10 @@ impl Session {
         } else {
             connect.client_id.to_owned()
         };
-        let principal = Principal { wallet: proof.wallet, client_id };
+        let principal = Principal {
+            wallet: proof.wallet,
+            client_id,
+        };
         match decide(context.snapshot, &principal, Action::Connect, context.now) {
             Decision::Permit { why, .. } => self.guest = why == Why::AdmitAny,
             Decision::Deny { reason } => return Err(LoginRefusal::NotAdmitted(reason)),
@@ -114,12 +141,10 @@ impl Session {
 
     /// The gateway's own CONNECT: the client's wishes under the gateway's account and an id that
     /// no other wallet can have.
-    fn connect_upstream(
-        &self,
-        connect: &Connect<'_>,
-        out: &mut Output,
-    ) -> Result<(), TooLong> {
-        let Some(principal) = self.principal() else { return Ok(()) };
+    fn connect_upstream(&self, connect: &Connect<'_>, out: &mut Output) -> Result<(), TooLong> {
+        let Some(principal) = self.principal() else {
+            return Ok(());
+        };
         let client_id = identity::upstream_client_id(principal.wallet, None, &principal.client_id);
         let mut properties = Vec::new();
         let mut will_properties = Vec::new();
@@ -154,23 +179,32 @@ impl Session {
             retain: will.retain,
             properties: &will_properties,
         });
-        encode::connect(&mut out.up, &ConnectOut {
-            version: connect.version,
-            bridge: connect.bridge,
-            clean_start: connect.clean_start || self.guest,
-            keep_alive: connect.keep_alive,
-            client_id: &client_id,
-            user_name: account.map(|account| account.user_name.as_str()),
-            password: account.map(|account| account.password.as_slice()),
-            will,
-            properties: &properties,
-        })
+        encode::connect(
+            &mut out.up,
+            &ConnectOut {
+                version: connect.version,
+                bridge: connect.bridge,
+                clean_start: connect.clean_start || self.guest,
+                keep_alive: connect.keep_alive,
+                client_id: &client_id,
+                user_name: account.map(|account| account.user_name.as_str()),
+                password: account.map(|account| account.password.as_slice()),
+                will,
+                properties: &properties,
+            },
+        )
     }
 
     /// The smaller of the other side's limit and the gateway's own.
     fn largest_packet(&self, theirs: Option<NonZeroU32>) -> NonZeroU32 {
-        let ours = u32::try_from(self.settings.limits.packet_bytes).ok().and_then(NonZeroU32::new);
-        theirs.into_iter().chain(ours).min().unwrap_or(NonZeroU32::MAX)
+        let ours = u32::try_from(self.settings.limits.packet_bytes)
+            .ok()
+            .and_then(NonZeroU32::new);
+        theirs
+            .into_iter()
+            .chain(ours)
+            .min()
+            .unwrap_or(NonZeroU32::MAX)
     }
 
     /// The answer to a CONNECT that isn't let in.
@@ -188,11 +222,19 @@ impl Session {
             }
             LoginRefusal::NotAdmitted(_) | LoginRefusal::Will(_) => {
                 let offence = Some(Offence::AclDenied);
-                (ReasonCode::NOT_AUTHORIZED, old::NOT_AUTHORIZED, offence, true)
+                (
+                    ReasonCode::NOT_AUTHORIZED,
+                    old::NOT_AUTHORIZED,
+                    offence,
+                    true,
+                )
             }
-            LoginRefusal::AuthenticationMethod => {
-                (ReasonCode::BAD_AUTHENTICATION_METHOD, old::NOT_AUTHORIZED, None, false)
-            }
+            LoginRefusal::AuthenticationMethod => (
+                ReasonCode::BAD_AUTHENTICATION_METHOD,
+                old::NOT_AUTHORIZED,
+                None,
+                false,
+            ),
             LoginRefusal::ClientId => (
                 ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
                 old::IDENTIFIER_REJECTED,
@@ -209,9 +251,23 @@ impl Session {
         let text = why.to_string();
         // A valid signature earns an explanation; whoever guesses gets none.
         let explained = delay.then_some(Property::ReasonString(&text));
-        let code = if self.version == Version::V5 { v5.0 } else { v311 };
-        fits(encode::connack(&mut out.down, self.version, false, code, explained));
-        Close { cause: Cause::Refused(why), offence, delay }
+        let code = if self.version == Version::V5 {
+            v5.0
+        } else {
+            v311
+        };
+        fits(encode::connack(
+            &mut out.down,
+            self.version,
+            false,
+            code,
+            explained,
+        ));
+        Close {
+            cause: Cause::Refused(why),
+            offence,
+            delay,
+        }
     }
 
     /// CONNACK for a session that the broker can't take now.
@@ -220,18 +276,22 @@ impl Session {
             Version::V5 => ReasonCode::SERVER_UNAVAILABLE.0,
             Version::V311 => return_code::SERVER_UNAVAILABLE,
         };
-        fits(encode::connack(&mut out.down, self.version, false, code, []));
+        fits(encode::connack(
+            &mut out.down,
+            self.version,
+            false,
+            code,
+            [],
+        ));
     }
 
     /// Judges and edits the broker's CONNACK.
-    pub(super) fn on_connack(
-        &mut self,
-        frame: &Frame<'_>,
-        out: &mut Output,
-    ) -> Result<(), Close> {
+    pub(super) fn on_connack(&mut self, frame: &Frame<'_>, out: &mut Output) -> Result<(), Close> {
         if frame.packet_type != PacketType::Connack {
             self.refuse_unavailable(out);
-            return Err(self.broker_malformed("a packet before CONNACK", ReasonCode::PROTOCOL_ERROR));
+            return Err(
+                self.broker_malformed("a packet before CONNACK", ReasonCode::PROTOCOL_ERROR)
+            );
         }
         let connack = Connack::decode(frame, self.version).map_err(|error| {
             self.refuse_unavailable(out);
@@ -239,7 +299,13 @@ impl Session {
         })?;
         if connack.reason != 0 {
             let reason = self.passed_on(connack.reason);
-            fits(encode::connack(&mut out.down, self.version, false, reason, []));
+            fits(encode::connack(
+                &mut out.down,
+                self.version,
+                false,
+                reason,
+                [],
+            ));
             return Err(Close::quiet(Cause::BrokerEnded(connack.reason)));
         }
         self.phase = Phase::Live;
@@ -292,7 +358,13 @@ impl Session {
             properties.push(Property::AssignedClientIdentifier(assigned));
         }
         let resumed = connack.session_present;
-        fits(encode::connack(&mut out.down, Version::V5, resumed, 0, properties));
+        fits(encode::connack(
+            &mut out.down,
+            Version::V5,
+            resumed,
+            0,
+            properties,
+        ));
     }
 
     /// The broker's refusal as the client may see it: one that is about the gateway's own account
@@ -334,11 +406,11 @@ impl Session {
         if identity.subscribe_only {
             return Err(Denial::SubscribeOnlyToken);
         }
-        let judge = |action| match decide(context.snapshot, &identity.principal, action, context.now)
-        {
-            Decision::Permit { .. } => Ok(()),
-            Decision::Deny { reason } => Err(reason),
-        };
+        let judge =
+            |action| match decide(context.snapshot, &identity.principal, action, context.now) {
+                Decision::Permit { .. } => Ok(()),
+                Decision::Deny { reason } => Err(reason),
+            };
         judge(Action::Publish(topic)).map_err(Denial::Policy)?;
         if let Some(response) = response_topic {
             judge(Action::Subscribe(response.into())).map_err(|_| Denial::ResponseTopic)?;

@@ -1,7 +1,7 @@
 //! Packets of the client, on their way to the broker.
 
 use super::connect::FROM_CLIENT;
-use super::{Cause, Close, Context, DeniedPublish, Denial, Note, Output, Phase, Session};
+use super::{Cause, Close, Context, Denial, DeniedPublish, Note, Output, Phase, Session};
 use crate::mqtt::{
     Ack, AckType, Disconnect, Frame, Limits, Malformed, PacketType, Publish, Qos, ReasonCode,
     Subscribe, Unsubscribe, Version, encode, next_frame,
@@ -19,11 +19,12 @@ impl Session {
         context: &Context<'_>,
         out: &mut Output,
     ) -> Result<usize, Close> {
-        self.judge_client_bytes(input, context, out).inspect_err(|close| {
-            if close.cause != Cause::ClientDisconnected {
-                self.check_will(context, out);
-            }
-        })
+        self.judge_client_bytes(input, context, out)
+            .inspect_err(|close| {
+                if close.cause != Cause::ClientDisconnected {
+                    self.check_will(context, out);
+                }
+            })
     }
 
     fn judge_client_bytes(
@@ -35,9 +36,10 @@ impl Session {
         let mut rest = input;
         while self.phase != Phase::AwaitConnack {
             let limits = match self.phase {
-                Phase::AwaitConnect => {
-                    Limits { packet_bytes: self.settings.connect_bytes, ..self.settings.limits }
-                }
+                Phase::AwaitConnect => Limits {
+                    packet_bytes: self.settings.connect_bytes,
+                    ..self.settings.limits
+                },
                 _ => self.settings.limits,
             };
             let frame = match next_frame(rest, FROM_CLIENT, &limits) {
@@ -48,7 +50,9 @@ impl Session {
             rest = rest.get(frame.raw.len()..).unwrap_or_default();
             let sent = out.up.len();
             match (self.phase, frame.packet_type) {
-                (Phase::AwaitConnect, PacketType::Connect) => self.on_connect(&frame, context, out)?,
+                (Phase::AwaitConnect, PacketType::Connect) => {
+                    self.on_connect(&frame, context, out)?
+                }
                 (Phase::AwaitConnect, _) => {
                     let error = Malformed {
                         rule: "the first packet must be CONNECT (3.1.0-1)",
@@ -100,7 +104,13 @@ impl Session {
                 let id = ack.packet_id.get();
                 if ack.ack_type == AckType::Pubrel && self.refused_qos2.remove(&id) {
                     let done = ReasonCode::SUCCESS;
-                    encode::ack(&mut out.down, AckType::Pubcomp, version, ack.packet_id, done);
+                    encode::ack(
+                        &mut out.down,
+                        AckType::Pubcomp,
+                        version,
+                        ack.packet_id,
+                        done,
+                    );
                 } else {
                     out.up.extend_from_slice(frame.raw);
                 }
@@ -137,7 +147,10 @@ impl Session {
                     PacketType::Auth => "AUTH without an authentication method in CONNECT (4.12)",
                     _ => "a packet that only a broker may send",
                 };
-                let error = Malformed { rule, reason: ReasonCode::PROTOCOL_ERROR };
+                let error = Malformed {
+                    rule,
+                    reason: ReasonCode::PROTOCOL_ERROR,
+                };
                 Err(self.malformed(&error, out))
             }
         }
@@ -175,9 +188,7 @@ impl Session {
                 Err(denial) => self.note_refused_publish(topic.as_str(), denial, out),
             }
         }
-        if self.version == Version::V311
-            && self.settings.denied_publish == DeniedPublish::Close
-        {
+        if self.version == Version::V311 && self.settings.denied_publish == DeniedPublish::Close {
             return Err(Close::quiet(Cause::PublishDenied));
         }
         self.answer_refused_publish(publish, out);
@@ -185,7 +196,10 @@ impl Session {
     }
 
     fn note_refused_publish(&self, topic: &str, reason: Denial, out: &mut Output) {
-        out.notes.push(Note::PublishDenied { topic: topic.to_owned(), reason });
+        out.notes.push(Note::PublishDenied {
+            topic: topic.to_owned(),
+            reason,
+        });
     }
 
     fn answer_refused_publish(&mut self, publish: &Publish<'_>, out: &mut Output) {

@@ -53,7 +53,11 @@ impl Session {
             End::ClientLost => Cause::ClientLost,
             End::BrokerLost | End::BrokerUnreachable => Cause::BrokerLost,
         };
-        Close { cause, offence, delay: false }
+        Close {
+            cause,
+            offence,
+            delay: false,
+        }
     }
 
     /// The client is gone without a DISCONNECT. Its will fires, if it still may.

@@ -13,6 +13,8 @@ mod outcome;
 mod subscribe;
 mod upstream;
 
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -58,7 +60,9 @@ pub struct BrokerAccount {
 
 impl std::fmt::Debug for BrokerAccount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BrokerAccount").field("user_name", &self.user_name).finish_non_exhaustive()
+        f.debug_struct("BrokerAccount")
+            .field("user_name", &self.user_name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -189,9 +193,9 @@ impl Session {
 
     /// When [`tick`](Self::tick) must be called at the latest, as seconds from now.
     pub fn deadline(&self, context: &Context<'_>) -> Option<Duration> {
-        let silence = self.silence_allowed().map(|allowed| {
-            (self.heard_from_client + allowed).saturating_sub(context.elapsed)
-        });
+        let silence = self
+            .silence_allowed()
+            .map(|allowed| (self.heard_from_client + allowed).saturating_sub(context.elapsed));
         let token = self
             .identity
             .as_ref()
@@ -209,11 +213,18 @@ impl Session {
     /// # Errors
     /// The close to carry out, once one of the two is due.
     pub fn tick(&mut self, context: &Context<'_>, out: &mut Output) -> Result<(), Close> {
-        if self.identity.as_ref().is_some_and(|identity| context.now >= identity.expires) {
+        if self
+            .identity
+            .as_ref()
+            .is_some_and(|identity| context.now >= identity.expires)
+        {
             return Err(self.end(End::TokenExpired, out));
         }
         let silence = context.elapsed.saturating_sub(self.heard_from_client);
-        if self.silence_allowed().is_some_and(|allowed| silence >= allowed) {
+        if self
+            .silence_allowed()
+            .is_some_and(|allowed| silence >= allowed)
+        {
             self.check_will(context, out);
             return Err(self.end(End::KeepAliveTimeout, out));
         }
@@ -226,7 +237,13 @@ impl Session {
         if self.version == Version::V5 {
             match self.phase {
                 Phase::AwaitConnect | Phase::AwaitConnack => {
-                    fits(encode::connack(&mut out.down, Version::V5, false, error.reason.0, []));
+                    fits(encode::connack(
+                        &mut out.down,
+                        Version::V5,
+                        false,
+                        error.reason.0,
+                        [],
+                    ));
                 }
                 Phase::Live => encode::disconnect(&mut out.down, Version::V5, error.reason),
             }

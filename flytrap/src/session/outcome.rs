@@ -88,9 +88,9 @@ impl fmt::Display for Denial {
             Self::ResponseTopic => {
                 f.write_str("the response topic is one that the client may not subscribe to")
             }
-            Self::TooManySubscriptions => {
-                f.write_str("the session holds as many subscriptions as limits.subscriptions allows")
-            }
+            Self::TooManySubscriptions => f.write_str(
+                "the session holds as many subscriptions as limits.subscriptions allows",
+            ),
         }
     }
 }
@@ -194,11 +194,19 @@ pub struct Close {
 impl Close {
     /// A close that nobody is charged for.
     pub(super) fn quiet(cause: Cause) -> Self {
-        Self { cause, offence: None, delay: false }
+        Self {
+            cause,
+            offence: None,
+            delay: false,
+        }
     }
 
     pub(super) fn malformed(error: Malformed) -> Self {
         let cause = Cause::Malformed(error);
-        Self { cause, offence: Some(Offence::Malformed), delay: false }
+        Self {
+            cause,
+            offence: Some(Offence::Malformed),
+            delay: false,
+        }
     }
 }

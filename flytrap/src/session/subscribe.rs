@@ -48,13 +48,23 @@ impl Session {
             out.up.extend_from_slice(frame.raw);
             return Ok(());
         }
-        let mut pending = PendingAnswer { answer: PacketType::Suback, reasons, withdraw };
+        let mut pending = PendingAnswer {
+            answer: PacketType::Suback,
+            reasons,
+            withdraw,
+        };
         if permitted > 0 {
             let requests = subscribe.requests.iter().zip(&pending.reasons);
             let kept = requests.filter(|(_, reason)| reason.is_none());
             let kept = kept.map(|(request, _)| (request.text, request.options));
             let properties = subscribe.properties.iter();
-            fits(encode::subscribe(&mut out.up, self.version, id, properties, kept));
+            fits(encode::subscribe(
+                &mut out.up,
+                self.version,
+                id,
+                properties,
+                kept,
+            ));
         } else if !self.withdraw(id, &mut pending, out) {
             self.answer(id, &pending, out);
             return Ok(());
@@ -111,15 +121,27 @@ impl Session {
             out.up.extend_from_slice(frame.raw);
             return Ok(());
         }
-        let pending = PendingAnswer { answer: PacketType::Unsuback, reasons, withdraw: Vec::new() };
+        let pending = PendingAnswer {
+            answer: PacketType::Unsuback,
+            reasons,
+            withdraw: Vec::new(),
+        };
         if held == 0 {
             self.answer(id, &pending, out);
             return Ok(());
         }
         let filters = unsubscribe.filters.iter().zip(&pending.reasons);
-        let kept = filters.filter(|(_, reason)| reason.is_none()).map(|(filter, _)| *filter);
+        let kept = filters
+            .filter(|(_, reason)| reason.is_none())
+            .map(|(filter, _)| *filter);
         let properties = unsubscribe.properties.iter();
-        fits(encode::unsubscribe(&mut out.up, self.version, id, properties, kept));
+        fits(encode::unsubscribe(
+            &mut out.up,
+            self.version,
+            id,
+            properties,
+            kept,
+        ));
         self.pending.insert(id.get(), pending);
         Ok(())
     }
@@ -148,7 +170,9 @@ impl Session {
             let mut broker = reasons.iter().copied();
             for reason in &mut pending.reasons {
                 // A broker that answers fewer filters than it was sent has refused the rest.
-                *reason = reason.or_else(|| broker.next()).or(Some(return_code::SUBSCRIBE_FAILURE));
+                *reason = reason
+                    .or_else(|| broker.next())
+                    .or(Some(return_code::SUBSCRIBE_FAILURE));
             }
             if self.withdraw(id, &mut pending, out) {
                 self.pending.insert(id.get(), pending);
@@ -161,28 +185,44 @@ impl Session {
 
     /// Takes back what was refused but may still be held by the broker; `false` if there is
     /// nothing to take back. The client's packet id serves: it is free until it is answered.
-    fn withdraw(
-        &self,
-        id: NonZeroU16,
-        pending: &mut PendingAnswer,
-        out: &mut Output,
-    ) -> bool {
+    fn withdraw(&self, id: NonZeroU16, pending: &mut PendingAnswer, out: &mut Output) -> bool {
         if pending.withdraw.is_empty() {
             return false;
         }
         let filters = std::mem::take(&mut pending.withdraw);
         let filters = filters.iter().map(AsRef::as_ref);
-        fits(encode::unsubscribe(&mut out.up, self.version, id, [], filters));
+        fits(encode::unsubscribe(
+            &mut out.up,
+            self.version,
+            id,
+            [],
+            filters,
+        ));
         true
     }
 
     fn answer(&self, id: NonZeroU16, pending: &PendingAnswer, out: &mut Output) {
-        let reasons: Vec<u8> =
-            pending.reasons.iter().map(|reason| reason.unwrap_or(return_code::SUBSCRIBE_FAILURE)).collect();
+        let reasons: Vec<u8> = pending
+            .reasons
+            .iter()
+            .map(|reason| reason.unwrap_or(return_code::SUBSCRIBE_FAILURE))
+            .collect();
         if pending.answer == PacketType::Suback {
-            fits(encode::suback(&mut out.down, self.version, id, [], &reasons));
+            fits(encode::suback(
+                &mut out.down,
+                self.version,
+                id,
+                [],
+                &reasons,
+            ));
         } else {
-            fits(encode::unsuback(&mut out.down, self.version, id, [], &reasons));
+            fits(encode::unsuback(
+                &mut out.down,
+                self.version,
+                id,
+                [],
+                &reasons,
+            ));
         }
     }
 

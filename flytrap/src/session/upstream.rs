@@ -3,8 +3,8 @@
 use super::connect::FROM_BROKER;
 use super::{Cause, Close, Context, Denial, Note, Output, Phase, Session};
 use crate::mqtt::{
-    Ack, AckType, Disconnect, Frame, Malformed, PacketType, Publish, Qos, ReasonCode, Version, encode,
-    next_frame,
+    Ack, AckType, Disconnect, Frame, Malformed, PacketType, Publish, Qos, ReasonCode, Version,
+    encode, next_frame,
 };
 use crate::policy::{Decision, decide};
 use crate::types::{Action, TopicName};
@@ -38,7 +38,10 @@ impl Session {
 
     fn broker_broke(&mut self, error: Malformed, out: &mut Output) -> Close {
         let close = self.end(super::End::BrokerLost, out);
-        Close { cause: Cause::BrokerMalformed(error), ..close }
+        Close {
+            cause: Cause::BrokerMalformed(error),
+            ..close
+        }
     }
 
     fn on_broker_packet(
@@ -75,9 +78,9 @@ impl Session {
                 }
                 Ok(())
             }
-            PacketType::Suback | PacketType::Unsuback => {
-                self.on_broker_answer(frame, out).map_err(|error| self.broker_broke(error, out))
-            }
+            PacketType::Suback | PacketType::Unsuback => self
+                .on_broker_answer(frame, out)
+                .map_err(|error| self.broker_broke(error, out)),
             PacketType::Pingresp => {
                 if self.own_pings > 0 {
                     self.own_pings -= 1;
@@ -103,7 +106,10 @@ impl Session {
             }
             _ => {
                 let rule = "a packet that has no place in a live session";
-                let error = Malformed { rule, reason: ReasonCode::PROTOCOL_ERROR };
+                let error = Malformed {
+                    rule,
+                    reason: ReasonCode::PROTOCOL_ERROR,
+                };
                 Err(self.broker_broke(error, out))
             }
         }
@@ -120,7 +126,9 @@ impl Session {
         context: &Context<'_>,
         out: &mut Output,
     ) {
-        let Some(identity) = &self.identity else { return };
+        let Some(identity) = &self.identity else {
+            return;
+        };
         let action = Action::Receive(topic);
         let decision = decide(context.snapshot, &identity.principal, action, context.now);
         // What the client was promised with a PUBREC of its own must go on to it.

@@ -31,12 +31,21 @@ fn the_gateways_own_connect_goes_up() {
         let connect = Connect::decode(&up[0], &settings().limits).unwrap();
         assert_eq!(connect.user_name, Some("gateway"));
         assert_eq!(connect.password, Some(&b"gateway's own"[..]));
-        assert_eq!(connect.client_id, upstream_client_id(SENSOR.wallet(), None, "client"));
+        assert_eq!(
+            connect.client_id,
+            upstream_client_id(SENSOR.wallet(), None, "client")
+        );
         assert_eq!((connect.keep_alive, connect.clean_start), (10, true));
         let token = token(&SENSOR, "client", 3_600);
         let holds = |needle: &[u8]| step.up.windows(needle.len()).any(|part| part == needle);
-        assert!(!holds(&token.as_bytes()[..32]), "a part of the token went up");
-        assert!(!holds(SENSOR.wallet().to_string().as_bytes()), "the user name went up");
+        assert!(
+            !holds(&token.as_bytes()[..32]),
+            "a part of the token went up"
+        );
+        assert!(
+            !holds(SENSOR.wallet().to_string().as_bytes()),
+            "the user name went up"
+        );
     }
 }
 
@@ -45,7 +54,10 @@ fn two_wallets_with_one_client_id_have_two_ids_upstream() {
     let id_of = |signer| {
         let step = Driver::new().client(&connect_packet(signer, Version::V5, "client", |_| ()));
         let up = frames(&step.up, Sender::Client);
-        Connect::decode(&up[0], &settings().limits).unwrap().client_id.to_owned()
+        Connect::decode(&up[0], &settings().limits)
+            .unwrap()
+            .client_id
+            .to_owned()
     };
     assert_ne!(id_of(&SENSOR), id_of(&OWNER));
     assert_eq!(id_of(&SENSOR), id_of(&SENSOR));
@@ -67,12 +79,15 @@ fn properties_go_up_but_for_aliases_and_the_token() {
     let up = frames(&step.up, Sender::Client);
     let connect = Connect::decode(&up[0], &settings().limits).unwrap();
     let passed: Vec<_> = connect.properties.iter().collect();
-    assert_eq!(passed, [
-        Property::SessionExpiryInterval(300),
-        Property::UserProperty(("site", "north")),
-        Property::UserProperty(("site", "south")),
-        Property::MaximumPacketSize(4_096.try_into().unwrap()),
-    ]);
+    assert_eq!(
+        passed,
+        [
+            Property::SessionExpiryInterval(300),
+            Property::UserProperty(("site", "north")),
+            Property::UserProperty(("site", "south")),
+            Property::MaximumPacketSize(4_096.try_into().unwrap()),
+        ]
+    );
 }
 
 /// The code in the CONNACK that answers `packet`, and the close.
@@ -150,15 +165,24 @@ fn a_will_is_authorised_at_connect() {
             connect.will = Some(will("plant/out/x"));
         });
         let (_, close) = refused(&packet, NOW);
-        assert!(matches!(close.cause, Cause::Refused(LoginRefusal::Will(_))), "{close:?}");
+        assert!(
+            matches!(close.cause, Cause::Refused(LoginRefusal::Will(_))),
+            "{close:?}"
+        );
 
         let packet = connect_packet(&SENSOR, version, "client", |connect| {
             connect.will = Some(will("plant/in"));
         });
         let step = Driver::new().client(&packet);
         let up = frames(&step.up, Sender::Client);
-        let passed = Connect::decode(&up[0], &settings().limits).unwrap().will.unwrap();
-        assert_eq!((passed.topic.as_str(), passed.payload), ("plant/in", &b"gone"[..]));
+        let passed = Connect::decode(&up[0], &settings().limits)
+            .unwrap()
+            .will
+            .unwrap();
+        assert_eq!(
+            (passed.topic.as_str(), passed.payload),
+            ("plant/in", &b"gone"[..])
+        );
         assert!(passed.retain && passed.qos == Qos::AtLeastOnce);
     }
 }
@@ -177,17 +201,25 @@ fn a_will_delay_is_capped() {
     });
     let step = Driver::new().client(&packet);
     let up = frames(&step.up, Sender::Client);
-    let will = Connect::decode(&up[0], &settings().limits).unwrap().will.unwrap();
+    let will = Connect::decode(&up[0], &settings().limits)
+        .unwrap()
+        .will
+        .unwrap();
     assert_eq!(will.properties.will_delay_interval(), Some(60));
 }
 
 #[test]
 fn an_empty_client_id() {
-    let old = connect_packet(&SENSOR, Version::V311, "", |connect| connect.clean_start = false);
+    let old = connect_packet(&SENSOR, Version::V311, "", |connect| {
+        connect.clean_start = false
+    });
     assert_eq!(refused(&old, NOW).0, 0x02);
 
     let mut driver = Driver::new();
-    driver.client(&connect_packet(&SENSOR, Version::V5, "", |_| ())).result.unwrap();
+    driver
+        .client(&connect_packet(&SENSOR, Version::V5, "", |_| ()))
+        .result
+        .unwrap();
     let step = driver.broker(&connack(Version::V5, false, 0));
     let down = frames(&step.down, Sender::Broker);
     let answer = Connack::decode(&down[0], Version::V5).unwrap();
@@ -203,18 +235,33 @@ fn other_versions_and_methods_are_refused() {
     let packet = connect_packet(&SENSOR, Version::V5, "client", |connect| {
         connect.properties = &properties;
     });
-    assert_eq!(refused(&packet, NOW).0, ReasonCode::BAD_AUTHENTICATION_METHOD.0);
+    assert_eq!(
+        refused(&packet, NOW).0,
+        ReasonCode::BAD_AUTHENTICATION_METHOD.0
+    );
 }
 
 #[test]
 fn the_first_packet_must_be_connect_and_not_too_large() {
     let step = Driver::new().client(&publish(Version::V311, "plant/in", Qos::AtMostOnce, 0));
-    assert!(matches!(step.result, Err(Close { offence: Some(Offence::Malformed), .. })));
+    assert!(matches!(
+        step.result,
+        Err(Close {
+            offence: Some(Offence::Malformed),
+            ..
+        })
+    ));
     assert!(step.up.is_empty() && step.down.is_empty());
 
     // The header alone says that it will be over `connect_bytes`.
     let step = Driver::new().client(&[0x10, 0x80, 0x10]);
-    assert!(matches!(step.result, Err(Close { cause: Cause::Malformed(_), .. })));
+    assert!(matches!(
+        step.result,
+        Err(Close {
+            cause: Cause::Malformed(_),
+            ..
+        })
+    ));
 }
 
 #[test]
@@ -235,7 +282,10 @@ fn packets_behind_connect_wait_for_connack() {
 #[test]
 fn connack_tells_what_broker_and_gateway_can_do() {
     let mut driver = Driver::new();
-    driver.client(&connect_packet(&SENSOR, Version::V5, "client", |_| ())).result.unwrap();
+    driver
+        .client(&connect_packet(&SENSOR, Version::V5, "client", |_| ()))
+        .result
+        .unwrap();
     let mut packet = Vec::new();
     let properties = [
         Property::ReceiveMaximum(20.try_into().unwrap()),
@@ -252,11 +302,14 @@ fn connack_tells_what_broker_and_gateway_can_do() {
     let answer = Connack::decode(&down[0], Version::V5).unwrap();
     assert!(answer.session_present);
     let told: Vec<_> = answer.properties.iter().collect();
-    assert_eq!(told, [
-        Property::ReceiveMaximum(20.try_into().unwrap()),
-        Property::SharedSubscriptionAvailable(false),
-        Property::MaximumPacketSize(4_096.try_into().unwrap()),
-    ]);
+    assert_eq!(
+        told,
+        [
+            Property::ReceiveMaximum(20.try_into().unwrap()),
+            Property::SharedSubscriptionAvailable(false),
+            Property::MaximumPacketSize(4_096.try_into().unwrap()),
+        ]
+    );
     assert!(matches!(step.out.notes[..], [Note::LoggedIn { .. }]));
 }
 
@@ -270,7 +323,10 @@ fn a_broker_that_refuses_the_gateways_account_is_unavailable() {
         (Version::V5, 0x9b, 0x9b),
     ] {
         let mut driver = Driver::new();
-        driver.client(&connect_packet(&SENSOR, version, "client", |_| ())).result.unwrap();
+        driver
+            .client(&connect_packet(&SENSOR, version, "client", |_| ()))
+            .result
+            .unwrap();
         let step = driver.broker(&connack(version, false, theirs));
         assert_eq!(step.result, Err(Close::quiet(Cause::BrokerEnded(theirs))));
         assert_eq!(frames(&step.down, Sender::Broker)[0].body[1], told);

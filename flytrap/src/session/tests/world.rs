@@ -11,9 +11,7 @@ use crate::policy::{Admit, Snapshot, SnapshotBuilder};
 use crate::session::{
     BrokerAccount, Close, Context, DeniedPublish, Output, Phase, Session, Settings,
 };
-use crate::types::{
-    Deployment, Grant, Mode, Space, Terms, TopicName, UnixTime, Validity, Wallet,
-};
+use crate::types::{Deployment, Grant, Mode, Space, Terms, TopicName, UnixTime, Validity, Wallet};
 
 pub(super) const NOW: UnixTime = UnixTime(1_800_000_000);
 pub(super) const BOTH: [Version; 2] = [Version::V311, Version::V5];
@@ -44,17 +42,37 @@ pub(super) fn revoked() -> Snapshot {
 
 fn policy(granted: bool) -> Snapshot {
     let mut builder = SnapshotBuilder::new(1, Admit::Entitled);
-    let closed = Terms { publish: Mode::Closed, subscribe: Mode::Closed };
+    let closed = Terms {
+        publish: Mode::Closed,
+        subscribe: Mode::Closed,
+    };
     for name in ["plant", "plant/in", "plant/out"] {
         let name = name.parse().unwrap();
-        builder.space(Space { name, owner: OWNER.wallet(), terms: closed }).unwrap();
+        builder
+            .space(Space {
+                name,
+                owner: OWNER.wallet(),
+                terms: closed,
+            })
+            .unwrap();
     }
     if granted {
         let until = Validity::Until(GRANT_END);
-        let publish = Grant { publish: until, ..Grant::default() };
-        let subscribe = Grant { subscribe: until, subtree: true, ..Grant::default() };
-        builder.grant(&"plant/in".parse().unwrap(), SENSOR.wallet(), publish).unwrap();
-        builder.grant(&"plant/out".parse().unwrap(), SENSOR.wallet(), subscribe).unwrap();
+        let publish = Grant {
+            publish: until,
+            ..Grant::default()
+        };
+        let subscribe = Grant {
+            subscribe: until,
+            subtree: true,
+            ..Grant::default()
+        };
+        builder
+            .grant(&"plant/in".parse().unwrap(), SENSOR.wallet(), publish)
+            .unwrap();
+        builder
+            .grant(&"plant/out".parse().unwrap(), SENSOR.wallet(), subscribe)
+            .unwrap();
     }
     builder.build()
 }
@@ -66,8 +84,17 @@ pub(super) fn settings() -> Settings {
             chain_id: 0,
             contract: Wallet::default(),
         },
-        login: LoginRules { max_skew: 120, max_lifetime: 86_400, max_lifetime_bound: 86_400 },
-        limits: Limits { packet_bytes: 4_096, topic_bytes: 256, topic_levels: 16, filters: 8 },
+        login: LoginRules {
+            max_skew: 120,
+            max_lifetime: 86_400,
+            max_lifetime_bound: 86_400,
+        },
+        limits: Limits {
+            packet_bytes: 4_096,
+            topic_bytes: 256,
+            topic_levels: 16,
+            filters: 8,
+        },
         connect_bytes: 1_024,
         subscriptions: 4,
         denied_publish: DeniedPublish::Acknowledge,
@@ -80,8 +107,11 @@ pub(super) fn settings() -> Settings {
 }
 
 pub(super) fn token(signer: &Signer, client_id: &str, lifetime: u64) -> String {
-    let scope =
-        if client_id.is_empty() { ClientScope::Any } else { ClientScope::Exact(client_id) };
+    let scope = if client_id.is_empty() {
+        ClientScope::Any
+    } else {
+        ClientScope::Exact(client_id)
+    };
     let request = Request {
         algorithm: Algorithm::Eip191,
         scope,
@@ -89,29 +119,52 @@ pub(super) fn token(signer: &Signer, client_id: &str, lifetime: u64) -> String {
         issued: NOW,
         lifetime,
     };
-    mint(signer, &settings().deployment, &request).unwrap().password
+    mint(signer, &settings().deployment, &request)
+        .unwrap()
+        .password
 }
 
-pub(super) fn connect_packet(
+/// Stands for the user name and the password that `connect_packet` fills in.
+const FILLED_IN: &str = "filled in";
+
+pub(super) fn connect_packet<'a>(
     signer: &Signer,
     version: Version,
-    client_id: &str,
-    edit: impl FnOnce(&mut ConnectOut<'_>),
+    client_id: &'a str,
+    edit: impl FnOnce(&mut ConnectOut<'a>),
 ) -> Vec<u8> {
-    let user_name = signer.wallet().to_string();
-    let password = token(signer, client_id, 3_600);
     let mut connect = ConnectOut {
         version,
         bridge: false,
         clean_start: true,
         keep_alive: 10,
         client_id,
-        user_name: Some(&user_name),
-        password: Some(password.as_bytes()),
+        user_name: Some(FILLED_IN),
+        password: Some(FILLED_IN.as_bytes()),
         will: None,
         properties: &[],
     };
     edit(&mut connect);
+    let user_name = signer.wallet().to_string();
+    let password = token(signer, client_id, 3_600);
+    let fill = |given: Option<&'a [u8]>| given == Some(FILLED_IN.as_bytes());
+    let connect = ConnectOut {
+        user_name: connect.user_name.map(|given| {
+            if fill(Some(given.as_bytes())) {
+                user_name.as_str()
+            } else {
+                given
+            }
+        }),
+        password: connect.password.map(|given| {
+            if fill(Some(given)) {
+                password.as_bytes()
+            } else {
+                given
+            }
+        }),
+        ..connect
+    };
     let mut packet = Vec::new();
     encode::connect(&mut packet, &connect).unwrap();
     packet
@@ -140,7 +193,9 @@ pub(super) fn publish_with(
     properties: &[Property<'_>],
 ) -> Vec<u8> {
     let empty = [0x30, 4, 0, 1, b'x', 0];
-    let frame = next_frame(&empty, Sender::Client, &settings().limits).unwrap().unwrap();
+    let frame = next_frame(&empty, Sender::Client, &settings().limits)
+        .unwrap()
+        .unwrap();
     let template =
         Publish::decode(&frame, Version::V5, Sender::Client, &settings().limits).unwrap();
     let publish = Publish {
@@ -166,7 +221,14 @@ pub(super) fn subscribe(version: Version, packet_id: u16, filters: &[&str]) -> V
 
 pub(super) fn unsubscribe(version: Version, packet_id: u16, filters: &[&str]) -> Vec<u8> {
     let mut packet = Vec::new();
-    encode::unsubscribe(&mut packet, version, id(packet_id), [], filters.iter().copied()).unwrap();
+    encode::unsubscribe(
+        &mut packet,
+        version,
+        id(packet_id),
+        [],
+        filters.iter().copied(),
+    )
+    .unwrap();
     packet
 }
 
@@ -205,7 +267,12 @@ impl Driver {
 
     pub(super) fn with(settings: Settings) -> Self {
         let session = Session::new(Arc::new(settings), [7; 16], Duration::ZERO);
-        Self { session, snapshot: snapshot(), now: NOW, elapsed: Duration::ZERO }
+        Self {
+            session,
+            snapshot: snapshot(),
+            now: NOW,
+            elapsed: Duration::ZERO,
+        }
     }
 
     /// A live session of `signer`, its client id `client`.
@@ -224,7 +291,10 @@ impl Driver {
             connect.clean_start = !session_present;
         });
         driver.client(&packet).result.unwrap();
-        driver.broker(&connack(version, session_present, 0)).result.unwrap();
+        driver
+            .broker(&connack(version, session_present, 0))
+            .result
+            .unwrap();
         assert_eq!(driver.session.phase(), Phase::Live);
         driver
     }
@@ -233,11 +303,20 @@ impl Driver {
         &mut self,
         act: impl FnOnce(&mut Session, &Context<'_>, &mut Output) -> Result<usize, Close>,
     ) -> Step {
-        let context = Context { snapshot: &self.snapshot, now: self.now, elapsed: self.elapsed };
+        let context = Context {
+            snapshot: &self.snapshot,
+            now: self.now,
+            elapsed: self.elapsed,
+        };
         let mut out = Output::default();
         let result = act(&mut self.session, &context, &mut out);
         let (up, down) = (std::mem::take(&mut out.up), std::mem::take(&mut out.down));
-        Step { up, down, out, result }
+        Step {
+            up,
+            down,
+            out,
+            result,
+        }
     }
 
     pub(super) fn client(&mut self, bytes: &[u8]) -> Step {

@@ -1,0 +1,167 @@
+//! Deadlines, wills and farewells.
+
+use std::time::Duration;
+
+use super::world::*;
+use crate::mqtt::encode::WillOut;
+use crate::mqtt::{PacketType, Qos, Sender, Version, encode};
+use crate::session::{Cause, Close, End, Phase};
+use crate::types::TopicName;
+
+/// Whether the broker is told DISCONNECT, and so fires no will.
+fn left_in_order(up: &[u8]) -> bool {
+    frames(up, Sender::Client)
+        .last()
+        .is_some_and(|f| f.packet_type == PacketType::Disconnect)
+}
+
+fn with_will(version: Version) -> Driver {
+    let mut driver = Driver::new();
+    let packet = connect_packet(&SENSOR, version, "client", |connect| {
+        connect.will = Some(WillOut {
+            topic: TopicName::new("plant/in").unwrap(),
+            payload: b"gone",
+            qos: Qos::AtMostOnce,
+            retain: false,
+            properties: &[],
+        });
+    });
+    driver.client(&packet).result.unwrap();
+    driver.broker(&connack(version, false, 0)).result.unwrap();
+    driver
+}
+
+#[test]
+fn silence_ends_after_one_and_a_half_keep_alives() {
+    for version in BOTH {
+        let mut driver = with_will(version);
+        driver.elapsed = Duration::from_millis(14_999);
+        assert!(driver.tick().result.is_ok());
+        driver.elapsed = Duration::from_millis(15_000);
+        let step = driver.tick();
+        assert_eq!(step.result, Err(Close::quiet(Cause::KeepAliveTimeout)));
+        assert!(!left_in_order(&step.up), "the will must fire");
+        assert_eq!(step.down.is_empty(), version == Version::V311);
+    }
+}
+
+#[test]
+fn a_packet_renews_the_keep_alive() {
+    let mut driver = Driver::live(&SENSOR, Version::V5);
+    driver.elapsed = Duration::from_secs(14);
+    driver.client(&[0xc0, 0]).result.unwrap();
+    driver.elapsed = Duration::from_secs(28);
+    assert!(driver.tick().result.is_ok());
+}
+
+#[test]
+fn a_session_ends_with_its_token_and_without_its_will() {
+    for version in BOTH {
+        let mut driver = with_will(version);
+        driver.now = NOW.plus(3_599);
+        assert!(driver.tick().result.is_ok());
+        driver.now = NOW.plus(3_600);
+        let step = driver.tick();
+        assert_eq!(step.result, Err(Close::quiet(Cause::TokenExpired)));
+        assert!(left_in_order(&step.up));
+        if version == Version::V5 {
+            assert_eq!(step.down, [0xe0, 1, 0x87]);
+        }
+    }
+}
+
+#[test]
+fn the_thrown_out_do_not_speak_through_their_will() {
+    for (end, code) in [(End::Banned, 0x98), (End::Draining, 0x8b)] {
+        let step = with_will(Version::V5).end(end);
+        assert!(left_in_order(&step.up), "{end:?}");
+        assert_eq!(step.down, [0xe0, 1, code]);
+    }
+}
+
+#[test]
+fn a_lost_client_has_its_will_only_while_it_may_publish_there() {
+    for version in BOTH {
+        assert!(!left_in_order(&with_will(version).client_lost().up));
+        let mut driver = with_will(version);
+        driver.snapshot = revoked();
+        assert!(left_in_order(&driver.client_lost().up));
+        // The same where the client breaks a rule.
+        let second = connect_packet(&SENSOR, version, "client", |_| ());
+        assert!(!left_in_order(&with_will(version).client(&second).up));
+        let mut driver = with_will(version);
+        driver.snapshot = revoked();
+        assert!(left_in_order(&driver.client(&second).up));
+    }
+}
+
+#[test]
+fn a_disconnect_goes_up_as_it_is() {
+    for version in BOTH {
+        let step = with_will(version).client(&[0xe0, 0]);
+        assert_eq!(step.up, [0xe0, 0]);
+        assert_eq!(step.result, Err(Close::quiet(Cause::ClientDisconnected)));
+    }
+    // "Disconnect with will message" (0x04) is honoured while the will is permitted.
+    let asks_for_will = [0xe0, 1, 0x04];
+    assert_eq!(
+        with_will(Version::V5).client(&asks_for_will).up,
+        asks_for_will
+    );
+    let mut driver = with_will(Version::V5);
+    driver.snapshot = revoked();
+    assert_eq!(driver.client(&asks_for_will).up, [0xe0, 0]);
+}
+
+#[test]
+fn the_broker_stays_awake_while_everything_is_answered_here() {
+    let version = Version::V5;
+    let mut driver = Driver::live(&SENSOR, version);
+    let denied = publish(version, "elsewhere", Qos::AtMostOnce, 0);
+    driver.elapsed = Duration::from_secs(4);
+    assert!(driver.client(&denied).up.is_empty());
+    driver.elapsed = Duration::from_secs(6);
+    let mut ping = Vec::new();
+    encode::pingreq(&mut ping);
+    assert_eq!(driver.client(&denied).up, ping);
+    // Its answer is for the gateway; the next one answers the client.
+    let mut pong = Vec::new();
+    encode::pingresp(&mut pong);
+    assert!(driver.broker(&pong).down.is_empty());
+    assert_eq!(driver.client(&ping).up, ping);
+    assert_eq!(driver.broker(&pong).down, pong);
+}
+
+#[test]
+fn ends_before_the_session_is_live() {
+    let mut driver = Driver::new();
+    let step = driver.end(End::ConnectTimeout);
+    assert!(step.up.is_empty() && step.down.is_empty());
+    assert!(step.result.unwrap_err().offence.is_some());
+
+    for (version, answer) in [
+        (Version::V311, [0x20, 2, 0, 3].as_slice()),
+        (Version::V5, &[0x20, 3, 0, 0x88, 0]),
+    ] {
+        let mut driver = Driver::new();
+        driver
+            .client(&connect_packet(&SENSOR, version, "client", |_| ()))
+            .result
+            .unwrap();
+        assert_eq!(driver.session.phase(), Phase::AwaitConnack);
+        assert_eq!(driver.end(End::BrokerUnreachable).down, answer);
+    }
+}
+
+#[test]
+fn the_brokers_disconnect_is_passed_on_without_naming_a_server() {
+    let mut driver = Driver::live(&SENSOR, Version::V5);
+    let step = driver.broker(&[0xe0, 1, 0x8e]);
+    assert_eq!(step.down, [0xe0, 1, 0x8e]);
+    assert_eq!(step.result, Err(Close::quiet(Cause::BrokerEnded(0x8e))));
+
+    let mut driver = Driver::live(&SENSOR, Version::V5);
+    // 0x9d "server moved" with a server reference.
+    let moved = b"\xe0\x0a\x9d\x08\x1c\x00\x05inner";
+    assert_eq!(driver.broker(moved).down, [0xe0, 1, 0x8b]);
+}
