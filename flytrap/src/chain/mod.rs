@@ -1,1 +1,48 @@
-//! chain (being written).
+//! Where rights come from: a ledger, and what it tells. The adapters are here; what the events
+//! come to is the mirror's business.
+
+mod file;
+
+pub use file::{FileLedger, LedgerFileError};
+
+use crate::types::{Deployment, Grant, Space, SpaceName, UnixTime, Wallet};
+
+/// One thing that happened in a ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerEvent {
+    /// A topic space came into being; the one around it did so before.
+    SpaceRegistered(Space),
+    /// The owner of a topic space gave or took rights there; replaces what was there before.
+    Granted {
+        /// The topic space.
+        space: SpaceName,
+        /// Whose rights.
+        wallet: Wallet,
+        /// Which.
+        grant: Grant,
+    },
+    /// A wallet voided the login tokens that it issued before a time.
+    TokensRevoked {
+        /// Whose tokens.
+        wallet: Wallet,
+        /// The tokens issued before this.
+        before: UnixTime,
+    },
+}
+
+/// Why a ledger can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The ledger is a file.
+    #[error(transparent)]
+    File(#[from] LedgerFileError),
+}
+
+/// Something that says who owns which topic space, and who may what there.
+pub trait Ledger {
+    /// What login tokens for the gateway of this public name are bound to.
+    fn deployment(&self, domain: &str) -> Deployment;
+
+    /// All that happened so far, in order.
+    fn events(&self) -> Result<Vec<LedgerEvent>, LedgerError>;
+}

@@ -1,1 +1,163 @@
-//! mirror (being written).
+//! The local copy of a ledger: folds its events into a snapshot and publishes that.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+
+use crate::chain::{Ledger, LedgerError, LedgerEvent};
+use crate::policy::{Admit, Inconsistent, Snapshot, SnapshotBuilder};
+use crate::types::{BadTopic, TopicFilter, Wallet, escape_control};
+
+/// What the configuration adds to the ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MirrorSettings {
+    /// The top-level topic spaces that this gateway serves; empty: all of the ledger's.
+    pub spaces: Vec<String>,
+    /// Which wallets may open a session.
+    pub admit: Admit,
+    /// Filters over `$` topics, each with the wallets that may do everything there.
+    pub dollar_topics: Vec<(String, Vec<Wallet>)>,
+}
+
+/// Why there is no mirror of a ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum MirrorError {
+    /// The ledger can't be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The ledger contradicts itself.
+    #[error("the ledger contradicts itself: {0}")]
+    Inconsistent(#[from] Inconsistent),
+    /// The configuration serves a topic space that the ledger doesn't have.
+    #[error(
+        "the ledger has no top-level topic space `{}`; it has {known}",
+        escape_control(name)
+    )]
+    UnknownSpace {
+        /// As configured.
+        name: String,
+        /// What the ledger has instead.
+        known: String,
+    },
+    /// A key of `[dollar_topics]` is no filter over `$` topics.
+    #[error("[dollar_topics] `{}` must be a topic filter that begins with ${}",
+        escape_control(filter), cause.map_or_else(String::new, |cause| format!(": {cause}")))]
+    DollarFilter {
+        /// As configured.
+        filter: String,
+        /// What keeps it from being a filter at all.
+        cause: Option<BadTopic>,
+    },
+}
+
+/// A handle on the current snapshot; its clones share it.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: MirrorSettings,
+    /// The generation of the newest snapshot built.
+    generation: AtomicU64,
+    current: ArcSwap<Snapshot>,
+}
+
+impl Mirror {
+    /// Reads the whole ledger. The first snapshot has generation 1.
+    pub fn load(ledger: &dyn Ledger, settings: MirrorSettings) -> Result<Self, MirrorError> {
+        let first = fold(ledger, &settings, 1)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                settings,
+                generation: AtomicU64::new(1),
+                current: ArcSwap::from_pointee(first),
+            }),
+        })
+    }
+
+    /// Reads the ledger again and publishes what it says now. On an error the snapshot stays.
+    /// One task calls it at a time.
+    pub fn refresh(&self, ledger: &dyn Ledger) -> Result<(), MirrorError> {
+        let generation = self.shared.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        let next = fold(ledger, &self.shared.settings, generation)?;
+        self.shared.current.store(Arc::new(next));
+        Ok(())
+    }
+
+    /// The snapshot to decide with now. Load it once per batch of packets.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.shared.current.load_full()
+    }
+
+    /// The generation of the current snapshot, without taking a share in it.
+    pub fn generation(&self) -> u64 {
+        self.shared.current.load().generation
+    }
+}
+
+fn fold(
+    ledger: &dyn Ledger,
+    settings: &MirrorSettings,
+    generation: u64,
+) -> Result<Snapshot, MirrorError> {
+    let mut builder = SnapshotBuilder::new(generation, settings.admit);
+    for (text, wallets) in &settings.dollar_topics {
+        let bad = |cause| MirrorError::DollarFilter {
+            filter: text.clone(),
+            cause,
+        };
+        let filter = TopicFilter::new(text).map_err(|cause| bad(Some(cause)))?;
+        if !filter.is_dollar() {
+            return Err(bad(None));
+        }
+        builder.dollar_topics(filter, wallets.iter().copied());
+    }
+
+    let served = |top: &str| settings.spaces.is_empty() || settings.spaces.iter().any(|s| s == top);
+    let mut tops = BTreeSet::new();
+    for event in ledger.events()? {
+        match event {
+            LedgerEvent::SpaceRegistered(space) => {
+                tops.insert(space.name.top().to_owned());
+                if served(space.name.top()) {
+                    builder.space(space)?;
+                }
+            }
+            LedgerEvent::Granted {
+                space,
+                wallet,
+                grant,
+            } => {
+                if served(space.top()) {
+                    builder.grant(&space, wallet, grant)?;
+                }
+            }
+            LedgerEvent::TokensRevoked { wallet, before } => builder.revoke_tokens(wallet, before),
+        }
+    }
+    if let Some(name) = settings.spaces.iter().find(|name| !tops.contains(*name)) {
+        return Err(MirrorError::UnknownSpace {
+            name: name.clone(),
+            known: listed(&tops),
+        });
+    }
+    Ok(builder.build())
+}
+
+fn listed(names: &BTreeSet<String>) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    let quoted: Vec<String> = names
+        .iter()
+        .map(|name| format!("`{}`", escape_control(name)))
+        .collect();
+    quoted.join(", ")
+}
+
+#[cfg(test)]
+mod tests;

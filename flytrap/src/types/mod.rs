@@ -3,11 +3,15 @@
 //! Nothing here does IO, knows a protocol or takes a decision.
 
 mod prefix;
+mod space;
 mod time;
 mod topic;
 mod wallet;
 
 pub use prefix::{BadPrefix, Prefix};
+pub use space::{
+    BadSpaceName, Grant, MAX_LABEL_BYTES, Mode, Right, Space, SpaceName, Terms, Validity,
+};
 pub use time::{Clock, SystemClock, UnixTime};
 pub use topic::{
     BadTopic, MAX_TOPIC_BYTES, SubscriptionFilter, TopicFilter, TopicName, escape_control,
