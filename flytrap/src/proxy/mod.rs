@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use listener::ListenError;
 pub use registry::Registry;
-pub use worker::Workers;
+pub use worker::{Running, Workers};
 
 use crate::bans::Bans;
 use crate::metrics::Metrics;

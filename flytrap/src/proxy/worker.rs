@@ -24,6 +24,7 @@ pub struct Workers {
 /// The data plane at work.
 pub struct Running {
     threads: Vec<JoinHandle<()>>,
+    /// Cancelled to cut the sessions that are left.
     cut: CancellationToken,
 }
 
@@ -76,9 +77,9 @@ impl Workers {
 
 impl Running {
     /// Waits for the sessions to end after [`Surroundings::drain`] was cancelled, for at most
-    /// `patience`; then cuts them.
-    pub async fn stop(self, patience: Duration) {
-        let Self { threads, cut } = self;
+    /// `patience` or until `cut`; then cuts those that are left.
+    pub async fn stop(self, patience: Duration, cut: CancellationToken) {
+        let threads = self.threads;
         let joined = tokio::task::spawn_blocking(move || {
             for thread in threads {
                 // A worker that panicked has said so on its own.
@@ -86,10 +87,13 @@ impl Running {
             }
         });
         tokio::pin!(joined);
-        if tokio::time::timeout(patience, &mut joined).await.is_err() {
-            cut.cancel();
-            let _ = joined.await;
+        tokio::select! {
+            _ = &mut joined => return,
+            () = tokio::time::sleep(patience) => {}
+            () = cut.cancelled() => {}
         }
+        self.cut.cancel();
+        let _ = joined.await;
     }
 }
 

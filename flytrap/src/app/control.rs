@@ -1,0 +1,264 @@
+//! What the control socket can ask and order.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::start::kernel_failure;
+use crate::api::{
+    Asked, BanRequest, BanView, LedgerView, Lifted, ListenerView, PacketTally, PolicyAnswer,
+    PolicyQuestion, Problem, Status, UpstreamView, Verb, XdpInterface, XdpState, XdpView,
+};
+use crate::bans::{BanError, BanRecord};
+use crate::cli::Failure;
+use crate::config::Config;
+use crate::kernel::{AttachedMode, Blocklist, KernelPlane};
+use crate::policy::{Decision, decide};
+use crate::proxy::Surroundings;
+use crate::types::{Action, Clock, Prefix, Principal, SubscriptionFilter, TopicName, UnixTime};
+
+/// The gateway as its operators see it.
+pub(super) struct Control {
+    surroundings: Surroundings,
+    plane: Option<Arc<KernelPlane>>,
+    since: UnixTime,
+    domain: String,
+    listeners: Vec<ListenerView>,
+    ledger: String,
+    upstream_timeout: Duration,
+    upstream_reachable: AtomicBool,
+}
+
+impl Control {
+    pub(super) fn new(
+        config: &Config,
+        bound: &[SocketAddr],
+        surroundings: &Surroundings,
+        plane: Option<Arc<KernelPlane>>,
+    ) -> Self {
+        let listeners = config.listeners.iter().zip(bound).map(|(listener, address)| ListenerView {
+            address: address.to_string(),
+            tls: listener.tls.is_some(),
+            danger: listener.danger_tokens_readable_on_the_wire,
+        });
+        Self {
+            surroundings: surroundings.clone(),
+            plane,
+            since: surroundings.clock.now(),
+            domain: config.gateway.domain.clone(),
+            listeners: listeners.collect(),
+            ledger: config.ledger.path.display().to_string(),
+            upstream_timeout: config.upstream.connect_timeout,
+            // It was reached a moment ago, or there would be no gateway.
+            upstream_reachable: AtomicBool::new(true),
+        }
+    }
+
+    /// One line for each way in, and the warnings that `status` repeats.
+    pub(super) fn say_ready(&self) {
+        for listener in &self.listeners {
+            let transport = if listener.tls { "tls" } else { "plain" };
+            tracing::info!(address = listener.address, transport, "listening");
+        }
+        for warning in self.warnings() {
+            tracing::warn!("{warning}");
+        }
+        tracing::info!(domain = self.domain, upstream = %self.surroundings.upstream, "ready");
+    }
+
+    /// Takes the program off the interfaces, if the configuration wants that.
+    pub(super) fn close_kernel(&self) -> Result<(), Failure> {
+        self.plane.as_ref().map_or(Ok(()), |plane| plane.close().map_err(kernel_failure))
+    }
+
+    pub(super) async fn check_upstream(&self) {
+        let dialling = tokio::net::TcpStream::connect(&*self.surroundings.upstream);
+        let reached = tokio::time::timeout(self.upstream_timeout, dialling).await;
+        let reachable = matches!(reached, Ok(Ok(_)));
+        if self.upstream_reachable.swap(reachable, Ordering::Relaxed) != reachable {
+            let address = &self.surroundings.upstream;
+            if reachable {
+                tracing::info!(%address, "the broker can be reached again");
+            } else {
+                tracing::warn!(%address, "the broker can't be reached: clients are refused");
+            }
+        }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for listener in self.listeners.iter().filter(|listener| listener.danger) {
+            warnings.push(format!(
+                "danger_tokens_readable_on_the_wire: {} has no TLS, whoever is on the way can read \
+                 login tokens and use them",
+                listener.address
+            ));
+        }
+        match &self.plane {
+            None => warnings.push(
+                "XDP is off (xdp.interfaces is empty): bans act when a connection is accepted, \
+                 not on packets"
+                    .to_owned(),
+            ),
+            Some(plane) => {
+                let detached = plane.status().interfaces.into_iter().filter(|one| !one.attached);
+                warnings.extend(detached.map(|interface| {
+                    format!("{} no longer has the program: restart flytrap", interface.name)
+                }));
+            }
+        }
+        if !self.upstream_reachable.load(Ordering::Relaxed) {
+            warnings.push(format!("the broker at {} can't be reached", self.surroundings.upstream));
+        }
+        warnings
+    }
+
+    fn xdp(&self) -> XdpView {
+        let Some(plane) = &self.plane else {
+            return XdpView {
+                state: XdpState::Off,
+                interfaces: Vec::new(),
+                counters: BTreeMap::new(),
+            };
+        };
+        let status = plane.status();
+        let interfaces = status.interfaces.into_iter().map(|interface| XdpInterface {
+            name: interface.name,
+            mode: match interface.mode {
+                AttachedMode::Native => "native",
+                AttachedMode::Generic => "generic",
+                AttachedMode::Other => "other",
+            }
+            .to_owned(),
+            program_id: status.program_id,
+        });
+        let counters = plane.counters().unwrap_or_default().into_iter().map(|(reason, count)| {
+            let tally = PacketTally { packets: count.packets, bytes: count.bytes };
+            (reason.name().to_owned(), tally)
+        });
+        XdpView {
+            state: XdpState::Attached,
+            interfaces: interfaces.collect(),
+            counters: counters.collect(),
+        }
+    }
+
+    fn counters(&self) -> BTreeMap<String, u64> {
+        // A struct of numbers is an object of numbers.
+        let snapshot = self.surroundings.metrics.snapshot();
+        serde_json::to_value(snapshot).and_then(serde_json::from_value).unwrap_or_default()
+    }
+}
+
+impl crate::api::Control for Control {
+    async fn status(&self) -> Result<Status, Problem> {
+        let now = self.surroundings.clock.now();
+        let snapshot = self.surroundings.mirror.current();
+        let counters = self.counters();
+        let count = |name| counters.get(name).copied().unwrap_or_default();
+        let (sessions, bans) = (count("sessions"), count("bans"));
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            since: self.since,
+            uptime_s: now.since(self.since),
+            domain: self.domain.clone(),
+            listeners: self.listeners.clone(),
+            upstream: UpstreamView {
+                address: self.surroundings.upstream.to_string(),
+                reachable: Some(self.upstream_reachable.load(Ordering::Relaxed)),
+                sessions,
+            },
+            ledger: LedgerView {
+                kind: "file".to_owned(),
+                source: self.ledger.clone(),
+                generation: snapshot.generation,
+                spaces: snapshot.spaces() as u64,
+                grants: snapshot.grants() as u64,
+            },
+            xdp: self.xdp(),
+            sessions,
+            bans,
+            counters,
+            warnings: self.warnings(),
+        })
+    }
+
+    async fn bans(&self) -> Result<Vec<BanView>, Problem> {
+        let records = self.surroundings.bans.list().await.map_err(|error| problem(&error))?;
+        Ok(records.into_iter().map(view).collect())
+    }
+
+    async fn ban(&self, request: BanRequest) -> Result<BanView, Problem> {
+        let duration = Duration::from_secs(request.seconds);
+        let note = request.note.unwrap_or_default();
+        let bans = &self.surroundings.bans;
+        let banned = bans.add(request.target, duration, note, request.force).await;
+        let record = banned.map_err(|error| problem(&error))?;
+        let ended = self.surroundings.registry.end_all_of(&request.target);
+        if ended > 0 {
+            tracing::info!(target = %request.target, connections = ended, "ended by the ban");
+        }
+        Ok(view(record))
+    }
+
+    async fn lift(&self, target: Prefix) -> Result<Lifted, Problem> {
+        self.surroundings.bans.lift(target).await.map_err(|error| problem(&error))?;
+        Ok(Lifted { target })
+    }
+
+    async fn check(&self, question: PolicyQuestion) -> Result<PolicyAnswer, Problem> {
+        let Asked { verb, topic } = &question.asked;
+        let not_a_topic = |error: crate::types::BadTopic| {
+            Problem::bad_request(error.to_string(), "see section 4.7 of the MQTT specification")
+        };
+        let action = match verb {
+            Verb::Publish => Action::Publish(TopicName::new(topic).map_err(not_a_topic)?),
+            Verb::Receive => Action::Receive(TopicName::new(topic).map_err(not_a_topic)?),
+            Verb::Subscribe => {
+                Action::Subscribe(SubscriptionFilter::new(topic).map_err(not_a_topic)?.filter)
+            }
+        };
+        let snapshot = self.surroundings.mirror.current();
+        let principal = Principal { wallet: question.wallet, client_id: String::new() };
+        let decision = decide(&snapshot, &principal, action, self.surroundings.clock.now());
+        let (permit, reason, sentence, until) = match decision {
+            Decision::Permit { why, until } => (true, why.as_str(), why.to_string(), until),
+            Decision::Deny { reason } => (false, reason.as_str(), reason.to_string(), None),
+        };
+        let reason = reason.to_owned();
+        Ok(PolicyAnswer { permit, reason, sentence, until, generation: snapshot.generation })
+    }
+}
+
+fn view(record: BanRecord) -> BanView {
+    BanView {
+        id: record.id,
+        target: record.target,
+        standing: record.standing.as_str().to_owned(),
+        reason: record.reason.to_string(),
+        since: record.since,
+        until: record.until,
+        dropped: record
+            .dropped
+            .map(|dropped| PacketTally { packets: dropped.packets, bytes: dropped.bytes }),
+        note: Some(record.note).filter(|note| !note.is_empty()),
+    }
+}
+
+fn problem(error: &BanError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        BanError::Allowlisted { .. } => {
+            Problem::conflict(detail, "change defence.allowlist and restart")
+        }
+        BanError::PartlyAllowlisted { .. } => Problem::conflict(detail, "add --force"),
+        BanError::Duration => Problem::bad_request(detail, "give a duration like 10m, 24h or 30d"),
+        BanError::NotBanned { .. } => Problem::not_found(detail, "see `flytrap ban list`"),
+        BanError::TooMany
+        | BanError::Kernel { .. }
+        | BanError::NotSaved { .. }
+        | BanError::Stopped => Problem::unavailable(detail, ""),
+    }
+}

@@ -1,0 +1,188 @@
+//! Builds the gateway, the fallible parts first, the kernel last.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::control::Control;
+use super::settings;
+use crate::api::ControlSocket;
+use crate::bans::{Bans, BansTask};
+use crate::chain::{FileLedger, Ledger, LedgerFileError};
+use crate::cli::{Failure, exit};
+use crate::config::Config;
+use crate::events::KernelDrop;
+use crate::kernel::{Blocklist, Events, KernelError, KernelPlane, NoKernel};
+use crate::metrics::Metrics;
+use crate::mirror::Mirror;
+use crate::proxy::{Listener, Registry, Surroundings, Workers};
+use crate::types::{Clock, SystemClock};
+use crate::{bans, kernel, tls};
+
+/// How often the broker's port is tried, for `status`.
+const UPSTREAM_CHECK: Duration = Duration::from_secs(10);
+
+/// Everything that is needed to run, built and bound but at rest.
+pub(super) struct Gateway {
+    pub(super) control: Arc<Control>,
+    pub(super) socket: ControlSocket,
+    pub(super) bans_task: BansTask,
+    pub(super) drops: Option<Events>,
+    pub(super) workers: Workers,
+    pub(super) surroundings: Surroundings,
+}
+
+pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
+    let ledger = FileLedger::open(&config.ledger.path).map_err(ledger_failure)?;
+    let mirror = Mirror::load(&ledger, settings::mirror(config)).map_err(|error| {
+        Failure::new(exit::CONFIG, "the ledger can't be used")
+            .cause(error)
+            .help(format_args!("mend {}", config.ledger.path.display()))
+    })?;
+    let account = settings::broker_account(&config.upstream).map_err(|(error, file)| {
+        Failure::new(exit::CONFIG, "the password for the broker can't be read")
+            .cause(format_args!("{}: {error}", file.display()))
+            .help("make upstream.password_file readable for the user that runs flytrap")
+    })?;
+    let listeners = listeners(config)?;
+    reach_broker(config).await?;
+    make_state_dir(&config.gateway.state_dir)?;
+    let workers = Workers::bind(&listeners, config.gateway.workers).map_err(|error| {
+        Failure::new(exit::FAIL, &error).help(match error.source.kind() {
+            std::io::ErrorKind::AddrInUse => "another process has this port: stop it, or choose another bind",
+            std::io::ErrorKind::AddrNotAvailable => "no interface has this address: `ip -br address` lists them",
+            std::io::ErrorKind::PermissionDenied => "ports under 1024 need CAP_NET_BIND_SERVICE",
+            _ => "choose another bind",
+        })
+    })?;
+    let socket = ControlSocket::bind(&config.gateway.socket)?;
+
+    let metrics = Metrics::new();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let plane = kernel_plane(config)?;
+    let drops = match &plane {
+        Some(plane) => plane.take_events().map_err(kernel_failure)?,
+        None => None,
+    };
+    let blocklist: Arc<dyn Blocklist> = match &plane {
+        Some(plane) => Arc::clone(plane) as _,
+        None => Arc::new(NoKernel),
+    };
+    let (bans, bans_task) =
+        Bans::start(settings::bans(config), blocklist, Arc::clone(&clock), metrics.clone())
+            .map_err(|error| bans_failure(&error, config))?;
+    let session = settings::session(config, ledger.deployment(&config.gateway.domain), account);
+    let surroundings = Surroundings {
+        session: Arc::new(session),
+        limits: settings::proxy(config),
+        upstream: config.upstream.address.as_str().into(),
+        mirror,
+        bans,
+        metrics,
+        clock,
+        started: Instant::now(),
+        registry: Registry::default(),
+        drain: CancellationToken::new(),
+    };
+    let control = Control::new(config, workers.addresses(), &surroundings, plane);
+    Ok(Gateway { control: Arc::new(control), socket, bans_task, drops, workers, surroundings })
+}
+
+fn listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
+    let listener = |listener: &crate::config::Listener| {
+        let tls = match &listener.tls {
+            None => None,
+            Some(files) => Some(
+                tls::server_config(&files.certificate_file, &files.key_file).map_err(|error| {
+                    Failure::new(exit::CONFIG, format_args!("no TLS on {}", listener.bind))
+                        .cause(error)
+                        .help("certificate_file and key_file are PEM files that belong together")
+                })?,
+            ),
+        };
+        Ok(Listener { bind: listener.bind, tls })
+    };
+    config.listeners.iter().map(listener).collect()
+}
+
+/// A gateway in front of nothing is a mistake that is best told at once.
+async fn reach_broker(config: &Config) -> Result<(), Failure> {
+    let address = &config.upstream.address;
+    let dialling = tokio::net::TcpStream::connect(address);
+    let cause = match tokio::time::timeout(config.upstream.connect_timeout, dialling).await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {:?}", config.upstream.connect_timeout),
+    };
+    Err(Failure::new(exit::UNAVAILABLE, format_args!("the broker at {address} can't be reached"))
+        .cause(cause)
+        .help("start the broker, or correct upstream.address"))
+}
+
+fn make_state_dir(path: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(path).map_err(|error| {
+        let denied = error.kind() == std::io::ErrorKind::PermissionDenied;
+        let code = if denied { exit::NOT_PERMITTED } else { exit::FAIL };
+        Failure::new(code, format_args!("{} can't be made", path.display()))
+            .cause(error)
+            .help("choose a gateway.state_dir that this user may write to")
+    })
+}
+
+fn kernel_plane(config: &Config) -> Result<Option<Arc<KernelPlane>>, Failure> {
+    if config.xdp.interfaces.is_empty() {
+        return Ok(None);
+    }
+    KernelPlane::start(settings::kernel(config)).map(|plane| Some(Arc::new(plane))).map_err(kernel_failure)
+}
+
+pub(super) fn ledger_failure(error: LedgerFileError) -> Failure {
+    Failure::new(exit::CONFIG, "the ledger can't be read").cause(error)
+}
+
+pub(super) fn kernel_failure(error: KernelError) -> Failure {
+    let code = match error {
+        KernelError::NotPrivileged { .. } => exit::NOT_PERMITTED,
+        KernelError::UnknownInterface { .. } => exit::CONFIG,
+        _ => exit::FAIL,
+    };
+    Failure::new(code, "the kernel program can't be put in force").cause(&error).help(error.help())
+}
+
+fn bans_failure(error: &bans::StartError, config: &Config) -> Failure {
+    Failure::new(exit::FAIL, "the bans can't be put in force").cause(error).help(format_args!(
+        "{} must be writable and hold no damaged bans.db",
+        config.gateway.state_dir.display()
+    ))
+}
+
+/// Turns the kernel's reports into events, to the end of the process.
+pub(super) async fn report_drops(mut drops: Events, metrics: Metrics, sample: u32) {
+    loop {
+        match drops.next().await {
+            Ok(drop) => KernelDrop {
+                source: drop.source,
+                reason: kernel::VerdictReason::of_ban(drop.reason.into()).name(),
+                sampled: if drop.first_hit { 1 } else { sample.into() },
+            }
+            .emit(&metrics),
+            Err(error) => {
+                tracing::warn!(%error, "the kernel's events can't be read any more");
+                return;
+            }
+        }
+    }
+}
+
+/// Keeps up whether the broker can be reached, for `status`.
+pub(super) async fn watch_upstream(control: Arc<Control>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(UPSTREAM_CHECK) => {}
+        }
+        control.check_upstream().await;
+    }
+}
