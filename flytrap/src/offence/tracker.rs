@@ -70,12 +70,7 @@ impl Tracker {
     }
 
     /// Counts one offence of `source`.
-    pub fn offence(
-        &mut self,
-        source: Prefix,
-        offence: Offence,
-        now: Duration,
-    ) -> Option<Sentence> {
+    pub fn offence(&mut self, source: Prefix, offence: Offence, now: Duration) -> Option<Sentence> {
         if !self.rules.iter().any(|rule| rule.offence == offence) {
             return None;
         }
@@ -225,7 +220,11 @@ mod tests {
                 repeat: 1
             }
         );
-        assert_eq!(tracker.offence(source(1), AUTH, SECOND), None, "counts anew");
+        assert_eq!(
+            tracker.offence(source(1), AUTH, SECOND),
+            None,
+            "counts anew"
+        );
     }
 
     #[test]
@@ -256,12 +255,19 @@ mod tests {
         // Half of them at the end of one hour, half at the start of the next.
         let late = HOUR * 1000;
         for n in 0..3 {
-            assert_eq!(tracker.offence(source(1), AUTH, late - SECOND * (3 - n)), None);
+            assert_eq!(
+                tracker.offence(source(1), AUTH, late - SECOND * (3 - n)),
+                None
+            );
         }
         for n in 0..2 {
             assert_eq!(tracker.offence(source(1), AUTH, late + SECOND * n), None);
         }
-        assert!(tracker.offence(source(1), AUTH, late + SECOND * 3).is_some());
+        assert!(
+            tracker
+                .offence(source(1), AUTH, late + SECOND * 3)
+                .is_some()
+        );
     }
 
     #[test]
