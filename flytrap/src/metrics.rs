@@ -1,4 +1,4 @@
-//! The numbers the gateway counts, in OpenMetrics form.
+//! The numbers the gateway counts, in the text form of `OpenMetrics`.
 //!
 //! Labels come from closed sets of words only: never an address, client, wallet or topic, of
 //! which a stranger could invent any number.
