@@ -28,18 +28,35 @@ pub struct ActiveBan {
     pub reason: u8,
     /// How long from now; zero when it is over.
     pub remaining: Duration,
-    /// Packets dropped.
+    /// What it dropped.
+    pub dropped: PacketCount,
+}
+
+/// Packets and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PacketCount {
+    /// Packets.
     pub packets: u64,
-    /// Bytes dropped.
+    /// Bytes.
     pub bytes: u64,
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug)]
+pub enum VerdictReason {
+    /// A ban.
+    Ban,
 }
 
 /// Why the kernel refused.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// A map has no room.
-    #[error("the map is full")]
-    Full,
+    #[error("the kernel table {map} is full")]
+    Full {
+        /// The map.
+        map: &'static str,
+    },
 }
 
 /// Who drops packets.
@@ -52,6 +69,8 @@ pub trait Blocklist: Send + Sync + 'static {
     fn bans(&self) -> Result<Vec<ActiveBan>, KernelError>;
     /// Replaces the allowlist.
     fn set_allowlist(&self, prefixes: &[Prefix]) -> Result<(), KernelError>;
+    /// What became of packets.
+    fn counters(&self) -> Result<Vec<(VerdictReason, PacketCount)>, KernelError>;
 }
 
 /// No kernel plane: bans are enforced at accept only.
@@ -70,5 +89,8 @@ impl Blocklist for NoKernel {
     }
     fn set_allowlist(&self, _: &[Prefix]) -> Result<(), KernelError> {
         Ok(())
+    }
+    fn counters(&self) -> Result<Vec<(VerdictReason, PacketCount)>, KernelError> {
+        Ok(Vec::new())
     }
 }
