@@ -268,8 +268,8 @@ impl Bans {
             .into_iter()
             .map(|ban| {
                 let dropped = Dropped {
-                    packets: ban.packets,
-                    bytes: ban.bytes,
+                    packets: ban.dropped.packets,
+                    bytes: ban.dropped.bytes,
                 };
                 ((ban.target, ban.id), dropped)
             })

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::kernel::{ActiveBan, KernelBan};
+use crate::kernel::{ActiveBan, KernelBan, PacketCount, VerdictReason};
 use crate::types::UnixTime;
 
 const AUTH: Offence = Offence::AuthFailed;
@@ -41,7 +41,7 @@ impl Recorder {
 }
 
 fn refusal() -> KernelError {
-    KernelError::Full
+    KernelError::Full { map: "ft_ban4" }
 }
 
 impl Blocklist for Recorder {
@@ -56,8 +56,10 @@ impl Blocklist for Recorder {
             id: ban.id,
             reason: ban.reason,
             remaining: ban.remaining,
-            packets: 3,
-            bytes: 180,
+            dropped: PacketCount {
+                packets: 3,
+                bytes: 180,
+            },
         };
         self.bans.lock().unwrap().insert(ban.target, active);
         Ok(())
@@ -76,6 +78,10 @@ impl Blocklist for Recorder {
         self.answer(())?;
         *self.allowlist.lock().unwrap() = prefixes.to_vec();
         Ok(())
+    }
+
+    fn counters(&self) -> Result<Vec<(VerdictReason, PacketCount)>, KernelError> {
+        self.answer(Vec::new())
     }
 }
 
@@ -578,9 +584,10 @@ fn a_ban_ends_at_its_deadline_and_not_before() {
     );
     keeper.flush();
     assert_eq!(standing(&bans, "192.0.2.7"), Standing::Banned);
+    let just_before = begin + Duration::from_millis(599_999);
     let end = begin + TEN_MINUTES;
     assert_eq!(keeper.next_deadline(), Some(end));
-    keeper.expire(end - Duration::from_nanos(1));
+    keeper.expire(just_before);
     keeper.flush();
     assert_eq!(standing(&bans, "192.0.2.7"), Standing::Banned);
     keeper.expire(end);

@@ -39,8 +39,10 @@ fn logged(emit: impl FnOnce()) -> Vec<serde_json::Value> {
 
 const NASTY: &str = "a\nlogin accepted \u{1b}[31m\u{202e}";
 
-/// Each event with the sample it raises to `n`.
-fn all(metrics: &Metrics) -> Vec<(&'static str, Box<dyn Fn() + '_>)> {
+type Emit<'a> = Box<dyn Fn() + 'a>;
+
+/// Each event with the sample that it raises to 1.
+fn all(metrics: &Metrics) -> Vec<(&'static str, Emit<'_>)> {
     let peer = "192.0.2.7:40000".parse().unwrap();
     let target = "192.0.2.7".parse().unwrap();
     let wallet = Wallet([7; 20]);
@@ -50,7 +52,7 @@ fn all(metrics: &Metrics) -> Vec<(&'static str, Box<dyn Fn() + '_>)> {
     let m = metrics;
     macro_rules! events {
         ($($sample:literal => $event:expr),* $(,)?) => {
-            vec![$(($sample, Box::new(move || $event.emit(m)) as Box<dyn Fn()>)),*]
+            vec![$(($sample, Box::new(move || $event.emit(m)) as Emit<'_>)),*]
         };
     }
     events![

@@ -253,10 +253,10 @@ mod tests {
             assert_eq!(tracker.offence(source(1), AUTH, HOUR / 5 * n), None, "{n}");
         }
         // Half of them at the end of one hour, half at the start of the next.
-        let late = HOUR * 1000;
+        let late = HOUR * 1000 + SECOND * 10;
         for n in 0..3 {
             assert_eq!(
-                tracker.offence(source(1), AUTH, late - SECOND * (3 - n)),
+                tracker.offence(source(1), AUTH, HOUR * 1000 + SECOND * n),
                 None
             );
         }
@@ -308,7 +308,7 @@ mod tests {
             now += sentence.duration + SECOND;
         }
         // Quiet for a second less than a day behind the end: still known.
-        now += Duration::from_hours(24) - SECOND * 2;
+        now += Duration::from_secs(24 * 3600 - 2);
         let known = six(&mut tracker, now).unwrap();
         assert_eq!((known.repeat, known.duration), (11, HOUR * 24));
         now += known.duration + Duration::from_hours(24);
