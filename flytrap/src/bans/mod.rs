@@ -1,1 +1,352 @@
-//! bans (being written).
+//! Bans: the only writer of them, and what every connection may ask about its source.
+//!
+//! A ban takes effect in this order: the kernel, the view that accept looks at, the database,
+//! the event. So a slow disk delays no ban, and a kill between the steps leaves the ban in the
+//! kernel, from where the next start takes it up. What an operator orders is answered once it is
+//! on disk; bans by rule are on disk as soon as the disk keeps up. A ban that the kernel refuses
+//! is in force at accept and says so in log and metric.
+//!
+//! Deadlines run on the monotonic clock, so that setting the wall clock changes no ban while the
+//! gateway runs; the database holds wall time, and a start translates what is left.
+
+mod keeper;
+mod record;
+mod store;
+mod view;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use self::keeper::{Keeper, Reply, Report};
+use self::view::{Board, View};
+use crate::events::KernelRequestFailed;
+use crate::kernel::{Blocklist, KernelError};
+use crate::metrics::{KERNEL_LIST, Metrics};
+use crate::offence::{Offence, Rule};
+use crate::types::{Clock, Prefix};
+
+pub use record::{BanRecord, Dropped, PlacedBy, Reason, Standing};
+pub use store::StoreError;
+pub use view::LiveSession;
+
+/// Offences and logins waiting to be counted; further ones are dropped and counted as such.
+const REPORTS: usize = 4096;
+/// Reports between two looks at orders and deadlines, and under one new view.
+const BATCH: usize = 256;
+/// Orders of operators waiting.
+const ORDERS: usize = 64;
+
+/// What bans are made of.
+#[derive(Clone, Debug)]
+pub struct BansSettings {
+    /// Where `bans.db` lies: a directory that exists.
+    pub state_dir: PathBuf,
+    /// How many of which offence are too many. Each has passed [`Rule::check`].
+    pub rules: Vec<Rule>,
+    /// Who is never banned; also written to the kernel.
+    pub allowlist: Vec<Prefix>,
+}
+
+/// Why bans couldn't be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The kernel could drop what the allowlist protects.
+    #[error("the kernel refused the allowlist: {0}")]
+    Allowlist(KernelError),
+    /// The operating system gave no thread.
+    #[error("no thread for the database of bans: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Why an operator's order wasn't carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BanError {
+    /// The allowlist comes first: the ban would have no effect.
+    #[error("{target} is on the allowlist ({allowed}): take it off first")]
+    Allowlisted {
+        /// Who was to be banned.
+        target: Prefix,
+        /// The entry of the allowlist.
+        allowed: Prefix,
+    },
+    /// The allowlist holds a part of it.
+    #[error("the allowlist has {allowed} in {target}: force the ban to keep out the rest of it")]
+    PartlyAllowlisted {
+        /// Who was to be banned.
+        target: Prefix,
+        /// The entry of the allowlist.
+        allowed: Prefix,
+    },
+    /// The duration makes no sense.
+    #[error("a ban lasts at least 1 s and at most 3650 days")]
+    Duration,
+    /// There are as many as there may be.
+    #[error("too many bans are in force: lift some, or ban a wider prefix")]
+    TooMany,
+    /// There is nothing to lift.
+    #[error("{target} is not banned: `ban list` shows the exact targets")]
+    NotBanned {
+        /// Who was to be lifted.
+        target: Prefix,
+    },
+    /// The kernel refused, and the ban stays as it was.
+    #[error("the kernel still drops {target}: {error}")]
+    Kernel {
+        /// Who was to be lifted.
+        target: Prefix,
+        /// What the kernel said.
+        error: String,
+    },
+    /// It is done, but not saved.
+    #[error("done for {target}, but not saved, so a restart undoes it: {error}")]
+    NotSaved {
+        /// Who was banned or lifted.
+        target: Prefix,
+        /// What the database said.
+        error: String,
+    },
+    /// The gateway is stopping.
+    #[error("the gateway is stopping")]
+    Stopped,
+}
+
+enum Order {
+    Add {
+        target: Prefix,
+        duration: Duration,
+        note: String,
+        force: bool,
+        reply: Reply<BanRecord>,
+    },
+    Lift {
+        target: Prefix,
+        reply: Reply<BanRecord>,
+    },
+    List {
+        reply: Reply<Vec<BanRecord>>,
+    },
+}
+
+/// The handle to the bans; clones are cheap and the same.
+#[derive(Clone)]
+pub struct Bans {
+    board: Arc<Board>,
+    reports: mpsc::Sender<Report>,
+    orders: mpsc::Sender<Order>,
+    kernel: Arc<dyn Blocklist>,
+    metrics: Metrics,
+}
+
+/// The task behind the handles.
+#[must_use = "no offence is counted and no ban ends unless it runs"]
+pub struct BansTask {
+    keeper: Keeper,
+    start: Instant,
+    reports: mpsc::Receiver<Report>,
+    orders: mpsc::Receiver<Order>,
+}
+
+impl Bans {
+    /// Opens the database and puts its bans in force, in the kernel too. Blocks meanwhile. When
+    /// it returns, bans from before are in force; [`BansTask::run`] does the rest.
+    pub fn start(
+        settings: BansSettings,
+        kernel: Arc<dyn Blocklist>,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Result<(Self, BansTask), StartError> {
+        let saved = store::open(&settings.state_dir.join("bans.db"))?;
+        kernel
+            .set_allowlist(&settings.allowlist)
+            .map_err(StartError::Allowlist)?;
+        let board = Arc::new(Board::new(View::new(&settings.allowlist)));
+        let start = Instant::now();
+        let keeper = Keeper::start(
+            settings.rules,
+            saved,
+            Arc::clone(&board),
+            Arc::clone(&kernel),
+            clock,
+            metrics.clone(),
+            Duration::ZERO,
+        )?;
+        let (reports, reports_in) = mpsc::channel(REPORTS);
+        let (orders, orders_in) = mpsc::channel(ORDERS);
+        let task = BansTask {
+            keeper,
+            start,
+            reports: reports_in,
+            orders: orders_in,
+        };
+        let bans = Self {
+            board,
+            reports,
+            orders,
+            kernel,
+            metrics,
+        };
+        Ok((bans, task))
+    }
+
+    /// How the source of `address` stands now. Takes no lock.
+    pub fn standing(&self, address: IpAddr) -> Standing {
+        self.board.view.load().standing(address)
+    }
+
+    /// Charges the source of `address` with an offence. Never waits: when too many come at once,
+    /// some aren't charged, which is counted. Only for what a completed TCP handshake proves.
+    pub fn offence(&self, address: IpAddr, offence: Offence) {
+        self.metrics.fields().offences.inc(offence.as_str());
+        self.report(Report::Offence(address, offence));
+    }
+
+    /// A login from `address` succeeded: ends the source's row of offences, and keeps it from
+    /// being banned by rule for as long as the answer lives.
+    pub fn session_opened(&self, address: IpAddr) -> LiveSession {
+        let session = LiveSession::new(Arc::clone(&self.board), Prefix::of_source(address));
+        self.report(Report::Success(address));
+        session
+    }
+
+    fn report(&self, report: Report) {
+        if self.reports.try_send(report).is_err() {
+            self.metrics.fields().offence_queue_drops.inc();
+        }
+    }
+
+    /// Bans `target` by hand, in place of any ban it has. With `force` also if the allowlist
+    /// holds a part of it, which stays exempt. Answers once it is on disk.
+    pub async fn add(
+        &self,
+        target: Prefix,
+        duration: Duration,
+        note: String,
+        force: bool,
+    ) -> Result<BanRecord, BanError> {
+        self.order(|reply| Order::Add {
+            target,
+            duration,
+            note,
+            force,
+            reply,
+        })
+        .await
+    }
+
+    /// Ends the ban or throttling of exactly `target` and forgets what led to it. Answers once it
+    /// is on disk.
+    pub async fn lift(&self, target: Prefix) -> Result<BanRecord, BanError> {
+        self.order(|reply| Order::Lift { target, reply }).await
+    }
+
+    /// All bans and throttlings in force, by number, with what the kernel dropped for them.
+    pub async fn list(&self) -> Result<Vec<BanRecord>, BanError> {
+        let mut records = self.order(|reply| Order::List { reply }).await?;
+        // Reading many entries takes long: not on the task's time, nor on the runtime's.
+        let kernel = Arc::clone(&self.kernel);
+        let active = match tokio::task::spawn_blocking(move || kernel.bans()).await {
+            Ok(Ok(active)) => active,
+            Ok(Err(error)) => {
+                KernelRequestFailed {
+                    request: KERNEL_LIST,
+                    error: &error,
+                }
+                .emit(&self.metrics);
+                Vec::new()
+            }
+            Err(_) => return Err(BanError::Stopped),
+        };
+        let dropped: std::collections::HashMap<_, _> = active
+            .into_iter()
+            .map(|ban| {
+                let dropped = Dropped {
+                    packets: ban.dropped.packets,
+                    bytes: ban.dropped.bytes,
+                };
+                ((ban.target, ban.id), dropped)
+            })
+            .collect();
+        for record in &mut records {
+            record.dropped = dropped.get(&(record.target, record.id)).copied();
+        }
+        Ok(records)
+    }
+
+    async fn order<T>(&self, order: impl FnOnce(Reply<T>) -> Order) -> Result<T, BanError> {
+        let (reply, answer) = oneshot::channel();
+        self.orders
+            .send(order(reply))
+            .await
+            .map_err(|_| BanError::Stopped)?;
+        answer.await.map_err(|_| BanError::Stopped)?
+    }
+}
+
+impl BansTask {
+    /// Counts, bans and lifts until `stop`, or until no handle is left; then writes what is
+    /// queued. Bans stay in the kernel.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let deadline = self.keeper.next_deadline();
+            let wake = async {
+                match deadline.and_then(|deadline| self.start.checked_add(deadline)) {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let order = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(order) = self.orders.recv() => Some(order),
+                received = self.reports.recv_many(&mut batch, BATCH) => {
+                    if received == 0 {
+                        break;
+                    }
+                    None
+                }
+                () = wake => None,
+            };
+            let now = self.start.elapsed();
+            self.keeper.expire(now);
+            for report in batch.drain(..) {
+                self.keeper.report(report, now);
+            }
+            if let Some(order) = order {
+                self.execute(order, now);
+            }
+            self.keeper.flush();
+        }
+        let keeper = self.keeper;
+        // It can only fail by a panic, which has been printed.
+        let _ = tokio::task::spawn_blocking(move || keeper.close()).await;
+    }
+
+    fn execute(&mut self, order: Order, now: Duration) {
+        match order {
+            Order::Add {
+                target,
+                duration,
+                note,
+                force,
+                reply,
+            } => self.keeper.add(target, duration, note, force, now, reply),
+            Order::Lift { target, reply } => self.keeper.lift(target, reply),
+            Order::List { reply } => {
+                // Who asked may have gone.
+                let _ = reply.send(Ok(self.keeper.list()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
