@@ -320,3 +320,33 @@ fn return_codes_of_3_1_1() {
     }
     assert_eq!(ReasonCode(0x87).to_string(), "0x87 (not authorized)");
 }
+
+/// Being strict must not shut out what is in use.
+#[test]
+fn what_mosquitto_and_its_clients_write() {
+    let mut packets = 0;
+    for line in include_str!("captured.txt").lines() {
+        if line.starts_with('#') {
+            continue;
+        }
+        let [version, sender, stream] = line.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("not a row: {line}");
+        };
+        let version = match version {
+            "3.1.1" => Version::V311,
+            "5.0" => Version::V5,
+            _ => panic!("no version: {line}"),
+        };
+        let sender = if sender == "client" { Client } else { Broker };
+        let stream = hex::decode(stream).unwrap();
+        let mut rest = &stream[..];
+        while let Some(frame) = next_frame(rest, sender, &LIMITS).unwrap() {
+            let packet = Packet::decode(&frame, version, sender);
+            assert!(packet.is_ok(), "{frame:?} {packet:?}");
+            rest = &rest[frame.raw.len()..];
+            packets += 1;
+        }
+        assert!(rest.is_empty());
+    }
+    assert_eq!(packets, 54);
+}
