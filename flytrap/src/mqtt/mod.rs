@@ -36,6 +36,8 @@ pub use publish::Publish;
 pub use reason::{ReasonCode, return_code};
 pub use subscribe::{Suback, Subscribe, SubscribeRequest, Unsuback, Unsubscribe};
 
+use std::fmt;
+
 use crate::types::{BadTopic, SubscriptionFilter, TopicName};
 
 /// The version that a connection speaks, fixed by its CONNECT.
@@ -45,6 +47,15 @@ pub enum Version {
     V311,
     /// MQTT 5.0, protocol level 5.
     V5,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V311 => "3.1.1",
+            Self::V5 => "5.0",
+        })
+    }
 }
 
 /// Quality of service of a message or a subscription (4.3).
