@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::kernel::{AttachedMode, Blocklist, KernelPlane};
 use crate::policy::{Decision, decide};
 use crate::proxy::Surroundings;
-use crate::types::{Action, Clock, Prefix, Principal, SubscriptionFilter, TopicName, UnixTime};
+use crate::types::{Action, Prefix, Principal, SubscriptionFilter, TopicName, UnixTime};
 
 /// The gateway as its operators see it.
 pub(super) struct Control {

@@ -18,6 +18,17 @@ pub enum Standing {
     Banned,
 }
 
+impl Standing {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Welcome => "welcome",
+            Self::Throttled => "throttled",
+            Self::Banned => "banned",
+        }
+    }
+}
+
 /// What a ban is for. Shown and stored as the offence's name, or `by-hand`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(into = "String", try_from = "String")]
