@@ -145,8 +145,7 @@ fn drop_packet(context: &XdpContext, ban: *mut Ban, now: u64, source: [u8; 16]) 
 
 #[inline(always)]
 fn report(config: Option<&Config>, record: DropRecord) {
-    if ft_events.output(record, 0).is_err()
-        && config.is_some_and(|config| config.diagnostics != 0)
+    if ft_events.output(record, 0).is_err() && config.is_some_and(|config| config.diagnostics != 0)
     {
         aya_log_ebpf::debug!(
             // The macro only takes what has a pointer; it reads no packet.

@@ -411,6 +411,24 @@ async fn with_sampling_off_only_first_hits_are_reported() {
     assert_eq!(next(&mut events).await.ban_id, 2);
 }
 
+#[tokio::test]
+async fn a_full_ring_loses_reports_and_no_count() {
+    let rig = Rig::new(1);
+    rig.ban("192.0.2.7", 1, reason::BY_HAND, HOUR);
+    rig.run(PROGRAM, &from("192.0.2.7"), 20_000);
+    assert_eq!(rig.dropped_by("192.0.2.7").packets, 20_000);
+    // Once read, there is room again.
+    let mut events = rig.plane.take_events().unwrap().unwrap();
+    assert!(next(&mut events).await.first_hit);
+    rig.ban("192.0.2.8", 2, reason::BY_HAND, HOUR);
+    let mut read = 1;
+    while !next(&mut events).await.first_hit {
+        read += 1;
+        rig.run(PROGRAM, &from("192.0.2.8"), 1);
+    }
+    assert!(read < 20_000);
+}
+
 /// Shows what a packet costs; `--nocapture`. Judges nothing: another load on the machine would.
 #[test]
 fn nanoseconds_per_packet() {

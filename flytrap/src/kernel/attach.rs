@@ -31,6 +31,14 @@ pub(super) struct Attachment {
     link: FdLink,
 }
 
+/// How an attachment came to be.
+pub(super) enum Attach {
+    /// FlyTrap's earlier program was there and has been replaced.
+    Updated(Attachment),
+    /// No program of FlyTrap's was there, or none that could serve.
+    New(Attachment),
+}
+
 impl Attachment {
     /// Detaches and waits until the kernel has done so.
     pub(super) fn detach(self) -> Result<(), KernelError> {
@@ -60,12 +68,12 @@ pub(super) fn attach(
     pin_dir: &Path,
     interface: &Interface,
     mode: Mode,
-) -> Result<Attachment, KernelError> {
+) -> Result<Attach, KernelError> {
     let pin = link_pin(pin_dir, &interface.name);
     if let Some(link) = pinned_link(&pin, interface) {
         let attached = current(interface)?.map_or(AttachedMode::Other, |attached| attached.mode);
         if suits(mode, attached) {
-            return update(program, interface, attached, pin, link);
+            return update(program, interface, attached, pin, link).map(Attach::Updated);
         }
         Attachment {
             interface: interface.clone(),
@@ -82,12 +90,12 @@ pub(super) fn attach(
         interface: interface.name.clone(),
         reason: format!("can't pin the link at {}: {error}", pin.display()),
     })?;
-    Ok(Attachment {
+    Ok(Attach::New(Attachment {
         interface: interface.clone(),
         mode: attached,
         pin,
         link: link.into(),
-    })
+    }))
 }
 
 fn update(

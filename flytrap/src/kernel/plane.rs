@@ -10,7 +10,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
 use flytrap_common::abi::{ABI_VERSION, Config, MAP_EVENTS, MAPS, PROGRAM};
 
-use super::attach::{self, Attachment};
+use super::attach::{self, Attach, Attachment};
 use super::error::KernelError;
 use super::events::{Diagnostics, Events, LOG_TARGET, Sources, ToTracing};
 use super::tables::{Tables, take_map};
@@ -98,81 +98,30 @@ impl KernelPlane {
         }
 
         let mut made = Made::default();
-        let started = Self::load(object, &settings, &mut made).and_then(|(mut ebpf, mut plane)| {
-            let program = xdp(&mut ebpf, PROGRAM)?;
+        let result = Loaded::new(object, &settings, &mut made).and_then(|mut loaded| {
+            let program = xdp(&mut loaded.ebpf, PROGRAM)?;
             for interface in &interfaces {
-                let existed = attach::link_pin(pin_dir, &interface.name).exists();
-                let attachment = attach::attach(program, pin_dir, interface, settings.mode)?;
-                if existed {
-                    plane.kept().push(attachment);
-                } else {
-                    made.attachments.push(attachment);
+                match attach::attach(program, pin_dir, interface, settings.mode)? {
+                    Attach::Updated(attachment) => made.updated.push(attachment),
+                    Attach::New(attachment) => made.attached.push(attachment),
                 }
             }
             attach::remove_stale(pin_dir, &interfaces)?;
-            plane.kept().append(&mut made.attachments);
-            Ok(plane)
+            Ok(loaded)
         });
-        if started.is_err() {
-            made.undo(pin_dir);
-        }
-        started
-    }
-
-    fn load(
-        object: &[u8],
-        settings: &KernelSettings,
-        made: &mut Made,
-    ) -> Result<(Ebpf, Self), KernelError> {
-        let pin_dir = settings.pin_dir.as_path();
-        made.directory = !pin_dir.exists();
-        fs::create_dir_all(pin_dir)
-            .map_err(KernelError::io(format!("making {}", pin_dir.display())))?;
-        let mut loader = EbpfLoader::new();
-        for map in MAPS {
-            let pin = pin_dir.join(map);
-            if !pin.exists() {
-                made.pins.push(pin.clone());
+        match result {
+            Ok(loaded) => Ok(Self {
+                program_id: loaded.program_id,
+                tables: Mutex::new(loaded.tables),
+                sources: Mutex::new(Some(loaded.sources)),
+                attachments: Mutex::new(made.attachments()),
+                settings,
+            }),
+            Err(error) => {
+                made.undo(pin_dir);
+                Err(error)
             }
-            loader.map_pin_path(map, pin);
         }
-        let mut ebpf = loader.load(object).map_err(load_error)?;
-        let mut tables = Tables::take(&mut ebpf)?;
-        // Before the program runs: it samples by what it finds here.
-        tables.configure(Config {
-            abi_version: ABI_VERSION,
-            event_sample: settings.event_sample,
-            diagnostics: u32::from(tracing::enabled!(target: LOG_TARGET, tracing::Level::DEBUG)),
-            reserved: 0,
-        })?;
-        let drops: RingBuf<_> = take_map(&mut ebpf, MAP_EVENTS)?;
-        let logger = EbpfLogger::init_with_logger(&mut ebpf, ToTracing).map_err(|error| {
-            KernelError::io("opening the program's log")(std::io::Error::other(error))
-        })?;
-        let program = xdp(&mut ebpf, PROGRAM)?;
-        program.load().map_err(|error| load_error(error.into()))?;
-        let program_id = program
-            .info()
-            .map_err(|error| load_error(error.into()))?
-            .id();
-        let plane = Self {
-            settings: settings.clone(),
-            program_id,
-            tables: Mutex::new(tables),
-            sources: Mutex::new(Some(Sources {
-                drops,
-                diagnostics: Diagnostics(logger),
-            })),
-            attachments: Mutex::new(Vec::new()),
-        };
-        Ok((ebpf, plane))
-    }
-
-    /// The attachments, where no one else can have them yet.
-    fn kept(&mut self) -> &mut Vec<Attachment> {
-        self.attachments
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The reported drops; `None` from the second call on. Has to be called in a tokio runtime
@@ -264,21 +213,74 @@ impl Blocklist for KernelPlane {
     }
 }
 
-/// What a start has made so far, and takes back when it fails.
+/// The program and its maps in the kernel, attached to nothing yet.
+struct Loaded {
+    ebpf: Ebpf,
+    program_id: u32,
+    tables: Tables,
+    sources: Sources,
+}
+
+impl Loaded {
+    fn new(object: &[u8], settings: &KernelSettings, made: &mut Made) -> Result<Self, KernelError> {
+        let pin_dir = settings.pin_dir.as_path();
+        made.directory = !pin_dir.exists();
+        fs::create_dir_all(pin_dir)
+            .map_err(KernelError::io(format!("making {}", pin_dir.display())))?;
+        let mut loader = EbpfLoader::new();
+        for map in MAPS {
+            let pin = pin_dir.join(map);
+            if !pin.exists() {
+                made.pins.push(pin.clone());
+            }
+            loader.map_pin_path(map, pin);
+        }
+        let mut ebpf = loader.load(object).map_err(load_error)?;
+        let mut tables = Tables::take(&mut ebpf)?;
+        // Before the program runs: it samples by what it finds here.
+        tables.configure(Config {
+            abi_version: ABI_VERSION,
+            event_sample: settings.event_sample,
+            diagnostics: u32::from(tracing::enabled!(target: LOG_TARGET, tracing::Level::DEBUG)),
+            reserved: 0,
+        })?;
+        let drops: RingBuf<_> = take_map(&mut ebpf, MAP_EVENTS)?;
+        let logger = EbpfLogger::init_with_logger(&mut ebpf, ToTracing).map_err(|error| {
+            KernelError::io("opening the program's log")(std::io::Error::other(error))
+        })?;
+        let program = xdp(&mut ebpf, PROGRAM)?;
+        program.load().map_err(|error| load_error(error.into()))?;
+        let info = program.info().map_err(|error| load_error(error.into()))?;
+        Ok(Self {
+            program_id: info.id(),
+            ebpf,
+            tables,
+            sources: Sources {
+                drops,
+                diagnostics: Diagnostics(logger),
+            },
+        })
+    }
+}
+
+/// What a start has done so far. What it made is taken back when it fails; a link of an earlier
+/// start that it updated stays, as does everything else that was there.
 #[derive(Default)]
 struct Made {
     directory: bool,
     pins: Vec<PathBuf>,
-    attachments: Vec<Attachment>,
+    attached: Vec<Attachment>,
+    updated: Vec<Attachment>,
 }
 
 impl Made {
+    fn attachments(mut self) -> Vec<Attachment> {
+        self.updated.append(&mut self.attached);
+        self.updated
+    }
+
     fn undo(self, pin_dir: &Path) {
-        let mut results: Vec<_> = self
-            .attachments
-            .into_iter()
-            .map(Attachment::detach)
-            .collect();
+        let mut results: Vec<_> = self.attached.into_iter().map(Attachment::detach).collect();
         results.extend(self.pins.iter().map(|pin| attach::remove_pin(pin)));
         for error in results.into_iter().filter_map(Result::err) {
             tracing::error!(%error, "a failed start could not be undone completely");
