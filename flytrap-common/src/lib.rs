@@ -1,2 +1,9 @@
-//! The ABI between the kernel program and user space.
+//! The ABI between the kernel program and user space, and the packet walk that both run.
+//!
+//! Every type in [`abi`] lies in a BPF map or in the ring buffer: its layout is part of what a
+//! pinned map keeps across restarts. [`packet`] reads a frame through [`packet::Frame`], so that
+//! the code which the verifier checks in the kernel is the code that the tests run on the host.
 #![no_std]
+
+pub mod abi;
+pub mod packet;

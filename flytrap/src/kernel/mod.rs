@@ -1,39 +1,81 @@
-//! The packet path as the rest of the gateway sees it.
+//! The kernel's part of the defence: loading and attaching the XDP program, and the one way to
+//! tell it who is banned.
+//!
+//! [`Blocklist`] is what the rest of the gateway knows. [`KernelPlane`] puts it in force with BPF
+//! maps, [`NoKernel`] stands in where XDP is switched off.
+
+mod attach;
+mod error;
+mod events;
+mod netlink;
+mod plane;
+mod preflight;
+mod tables;
 
 use std::time::Duration;
 
+pub use error::KernelError;
+pub use events::{DropEvent, Events};
+pub use flytrap_common::abi::Outcome as VerdictReason;
+pub use plane::{InterfaceStatus, KernelPlane, KernelSettings, KernelStatus, program};
+
 use crate::types::Prefix;
 
-/// A ban as the kernel is told of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How an XDP program is to be attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// In the driver, before the kernel allocates anything. An error where the driver can't.
+    #[default]
+    Native,
+    /// In the kernel's network stack: every driver, several times the cost.
+    Generic,
+    /// Native where the driver can, else generic.
+    Auto,
+}
+
+/// How an XDP program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AttachedMode {
+    /// In the driver.
+    Native,
+    /// In the kernel's network stack.
+    Generic,
+    /// On the network card, or in several places at a time: never by FlyTrap.
+    Other,
+}
+
+/// A ban as the kernel takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelBan {
     /// Whose packets are dropped.
     pub target: Prefix,
-    /// The ban's number.
+    /// The ban's number; events carry it.
     pub id: u64,
-    /// The offence's code; 0 = by hand.
+    /// One of [`flytrap_common::abi::reason`]; an `Offence`'s code, 0 for a ban by hand.
     pub reason: u8,
-    /// How long from now.
+    /// From now; counted on a clock that no one sets. What doesn't fit into 584 years is cut.
     pub remaining: Duration,
 }
 
-/// A ban as the kernel holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A ban in the kernel's tables, with what it has dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ActiveBan {
     /// Whose packets are dropped.
     pub target: Prefix,
-    /// The ban's number.
+    /// [`KernelBan::id`]
     pub id: u64,
-    /// The offence's code; 0 = by hand.
+    /// [`KernelBan::reason`]
     pub reason: u8,
-    /// How long from now; zero when it is over.
+    /// Zero: run out and without effect; [`Blocklist::lift`] frees its memory.
     pub remaining: Duration,
     /// What it dropped.
     pub dropped: PacketCount,
 }
 
-/// Packets and their bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Packets and their bytes, link-layer headers included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct PacketCount {
     /// Packets.
     pub packets: u64,
@@ -41,55 +83,50 @@ pub struct PacketCount {
     pub bytes: u64,
 }
 
-/// What became of a packet.
-#[derive(Clone, Copy, Debug)]
-pub enum VerdictReason {
-    /// A ban.
-    Ban,
-}
-
-/// Why the kernel refused.
-#[derive(Debug, thiserror::Error)]
-pub enum KernelError {
-    /// A map has no room.
-    #[error("the kernel table {map} is full")]
-    Full {
-        /// The map.
-        map: &'static str,
-    },
-}
-
-/// Who drops packets.
+/// Who is kept out before the gateway sees a packet.
+///
+/// Calls are system calls of microseconds, but for [`Blocklist::bans`], which takes as long as
+/// there are bans.
 pub trait Blocklist: Send + Sync + 'static {
-    /// In force when it returns.
+    /// Bans; in force when it returns. A ban of the same target is replaced. Under the same id it
+    /// keeps its counters, but for packets that are counted meanwhile; a new id starts from zero.
     fn ban(&self, ban: &KernelBan) -> Result<(), KernelError>;
-    /// Whether there was one.
+
+    /// Ends the ban of exactly this target; whether there was one.
     fn lift(&self, target: Prefix) -> Result<bool, KernelError>;
-    /// All of them.
+
+    /// Every ban in the tables, in no order; also those of before a restart.
     fn bans(&self) -> Result<Vec<ActiveBan>, KernelError>;
-    /// Replaces the allowlist.
+
+    /// Makes `prefixes` the allowlist. What stays in it is exempt without a gap.
     fn set_allowlist(&self, prefixes: &[Prefix]) -> Result<(), KernelError>;
-    /// What became of packets.
+
+    /// What became of packets since the program was first attached, in the order of
+    /// [`VerdictReason::ALL`].
     fn counters(&self) -> Result<Vec<(VerdictReason, PacketCount)>, KernelError>;
 }
 
-/// No kernel plane: bans are enforced at accept only.
+/// No XDP: bans hold at accept only, and nothing is counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoKernel;
 
 impl Blocklist for NoKernel {
-    fn ban(&self, _: &KernelBan) -> Result<(), KernelError> {
+    fn ban(&self, _ban: &KernelBan) -> Result<(), KernelError> {
         Ok(())
     }
-    fn lift(&self, _: Prefix) -> Result<bool, KernelError> {
+
+    fn lift(&self, _target: Prefix) -> Result<bool, KernelError> {
         Ok(false)
     }
+
     fn bans(&self) -> Result<Vec<ActiveBan>, KernelError> {
         Ok(Vec::new())
     }
-    fn set_allowlist(&self, _: &[Prefix]) -> Result<(), KernelError> {
+
+    fn set_allowlist(&self, _prefixes: &[Prefix]) -> Result<(), KernelError> {
         Ok(())
     }
+
     fn counters(&self) -> Result<Vec<(VerdictReason, PacketCount)>, KernelError> {
         Ok(Vec::new())
     }

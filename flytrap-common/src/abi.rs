@@ -1,0 +1,370 @@
+//! Map names, keys, values and events. All integers are in host order, all addresses in network
+//! order.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Changes with every change of a type, a map or a number in this module. Pinned maps of another
+/// version are refused, never reinterpreted.
+pub const ABI_VERSION: u32 = 1;
+
+/// How many IPv4 addresses, and how many IPv6 /64s, can be banned at a time.
+pub const EXACT_BANS: usize = 1 << 20;
+/// How many prefixes of each family can be banned at a time.
+pub const PREFIX_BANS: usize = 1 << 16;
+/// How many prefixes of each family the allowlist holds.
+pub const ALLOWED_PREFIXES: usize = 1 << 12;
+/// Bytes of the ring buffer: a power of two and whole pages.
+pub const EVENT_BYTES: usize = 1 << 18;
+
+/// The program that judges packets.
+pub const PROGRAM: &str = "flytrap_xdp";
+/// The program that passes every packet: what benchmarks subtract.
+pub const EMPTY_PROGRAM: &str = "ft_empty";
+
+/// `BPF_MAP_TYPE_ARRAY` of one [`Config`].
+pub const MAP_CONFIG: &str = "ft_config";
+/// `BPF_MAP_TYPE_PERCPU_ARRAY` of one [`Counters`].
+pub const MAP_COUNTERS: &str = "ft_counters";
+/// `BPF_MAP_TYPE_RINGBUF` of [`DropRecord`].
+pub const MAP_EVENTS: &str = "ft_events";
+/// `BPF_MAP_TYPE_LPM_TRIE`: IPv4 prefix to [`Allowed`].
+pub const MAP_ALLOW4: &str = "ft_allow4";
+/// `BPF_MAP_TYPE_LPM_TRIE`: IPv6 prefix to [`Allowed`].
+pub const MAP_ALLOW6: &str = "ft_allow6";
+/// `BPF_MAP_TYPE_HASH`: [`Address4`] to [`Ban`].
+pub const MAP_BAN4: &str = "ft_ban4";
+/// `BPF_MAP_TYPE_HASH`: [`Network6`] to [`Ban`].
+pub const MAP_BAN6: &str = "ft_ban6";
+/// `BPF_MAP_TYPE_LPM_TRIE`: IPv4 prefix to [`Ban`].
+pub const MAP_BANNET4: &str = "ft_bannet4";
+/// `BPF_MAP_TYPE_LPM_TRIE`: IPv6 prefix to [`Ban`].
+pub const MAP_BANNET6: &str = "ft_bannet6";
+
+/// Every map of ours, as it is named in the kernel and in the pin directory.
+pub const MAPS: [&str; 9] = [
+    MAP_CONFIG,
+    MAP_COUNTERS,
+    MAP_EVENTS,
+    MAP_ALLOW4,
+    MAP_ALLOW6,
+    MAP_BAN4,
+    MAP_BAN6,
+    MAP_BANNET4,
+    MAP_BANNET6,
+];
+
+/// What user space tells the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Config {
+    /// [`ABI_VERSION`] of the user space that made the maps.
+    pub abi_version: u32,
+    /// Report one in this many drops of a reason on a CPU; 0 reports first hits only.
+    pub event_sample: u32,
+    /// Not 0: the program's own diagnostics are written. May be switched at run time.
+    pub diagnostics: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Key of [`MAP_BAN4`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Address4 {
+    /// The address.
+    pub address: [u8; 4],
+}
+
+/// Key of [`MAP_BAN6`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Network6 {
+    /// The upper 64 bits of the address.
+    pub network: [u8; 8],
+}
+
+/// Key data of the IPv4 tries. An LPM trie puts its values right behind the key data, and values
+/// with 64-bit counters have to lie on 8 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Trie4 {
+    /// The address.
+    pub address: [u8; 4],
+    /// Zero; never compared, as no prefix is longer than 32 bits.
+    pub padding: [u8; 4],
+}
+
+/// Key data of the IPv6 tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Trie6 {
+    /// The address.
+    pub address: [u8; 16],
+}
+
+/// Value of the allowlist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Allowed {
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// A ban, with its own counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Ban {
+    /// Nanoseconds on `CLOCK_MONOTONIC_COARSE`; from then on the ban is without effect.
+    pub deadline: u64,
+    /// The ban's number in user space.
+    pub id: u64,
+    /// Packets that it dropped.
+    pub packets: u64,
+    /// Bytes that it dropped, link-layer header included.
+    pub bytes: u64,
+    /// Which of [`reason`] it was made for.
+    pub reason: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// What a ban is for. The numbers are kept in databases too.
+pub mod reason {
+    /// By an operator, or from a list.
+    pub const BY_HAND: u8 = 0;
+    /// Failed authentications.
+    pub const AUTH_FAILED: u8 = 1;
+    /// Denied actions.
+    pub const ACL_DENIED: u8 = 2;
+    /// Packets that break the protocol.
+    pub const MALFORMED: u8 = 3;
+    /// More than the rate limits allow.
+    pub const RATE_EXCEEDED: u8 = 4;
+    /// Connections that never got to log in.
+    pub const HANDSHAKE_TIMEOUT: u8 = 5;
+}
+
+/// Packets and bytes, link-layer header included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Count {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// One CPU's counts, one field for each [`Outcome`], in its order. A struct and no array, because
+/// `bpftool map dump` prints field names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Counters {
+    /// Passed: no ban names the source.
+    pub pass: Count,
+    /// Passed: the allowlist names the source.
+    pub pass_allowlisted: Count,
+    /// Passed: neither IPv4 nor IPv6.
+    pub pass_not_ip: Count,
+    /// Passed: too short or too odd to have a source address.
+    pub pass_unparsed: Count,
+    /// Dropped: banned by hand.
+    pub drop_by_hand: Count,
+    /// Dropped: banned for failed authentications.
+    pub drop_auth_failed: Count,
+    /// Dropped: banned for denied actions.
+    pub drop_acl_denied: Count,
+    /// Dropped: banned for malformed packets.
+    pub drop_malformed: Count,
+    /// Dropped: banned for exceeding a rate.
+    pub drop_rate_exceeded: Count,
+    /// Dropped: banned for handshakes that timed out.
+    pub drop_handshake_timeout: Count,
+    /// Dropped: banned for a reason that this program has no field for.
+    pub drop_other: Count,
+}
+
+/// What became of a packet, and why. The number is the field's position in [`Counters`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Outcome {
+    /// [`Counters::pass`]
+    Pass,
+    /// [`Counters::pass_allowlisted`]
+    PassAllowlisted,
+    /// [`Counters::pass_not_ip`]
+    PassNotIp,
+    /// [`Counters::pass_unparsed`]
+    PassUnparsed,
+    /// [`Counters::drop_by_hand`]
+    DropByHand,
+    /// [`Counters::drop_auth_failed`]
+    DropAuthFailed,
+    /// [`Counters::drop_acl_denied`]
+    DropAclDenied,
+    /// [`Counters::drop_malformed`]
+    DropMalformed,
+    /// [`Counters::drop_rate_exceeded`]
+    DropRateExceeded,
+    /// [`Counters::drop_handshake_timeout`]
+    DropHandshakeTimeout,
+    /// [`Counters::drop_other`]
+    DropOther,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of [`Counters`].
+    pub const ALL: [Self; 11] = [
+        Self::Pass,
+        Self::PassAllowlisted,
+        Self::PassNotIp,
+        Self::PassUnparsed,
+        Self::DropByHand,
+        Self::DropAuthFailed,
+        Self::DropAclDenied,
+        Self::DropMalformed,
+        Self::DropRateExceeded,
+        Self::DropHandshakeTimeout,
+        Self::DropOther,
+    ];
+
+    /// What a packet comes to that a ban with this [`reason`] drops.
+    #[inline(always)]
+    pub const fn of_ban(reason: u32) -> Self {
+        match reason {
+            0 => Self::DropByHand,
+            1 => Self::DropAuthFailed,
+            2 => Self::DropAclDenied,
+            3 => Self::DropMalformed,
+            4 => Self::DropRateExceeded,
+            5 => Self::DropHandshakeTimeout,
+            _ => Self::DropOther,
+        }
+    }
+
+    /// Whether the packet was dropped.
+    pub const fn is_drop(self) -> bool {
+        self as u32 >= Self::DropByHand as u32
+    }
+
+    /// The name of its field in [`Counters`].
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::PassAllowlisted => "pass_allowlisted",
+            Self::PassNotIp => "pass_not_ip",
+            Self::PassUnparsed => "pass_unparsed",
+            Self::DropByHand => "drop_by_hand",
+            Self::DropAuthFailed => "drop_auth_failed",
+            Self::DropAclDenied => "drop_acl_denied",
+            Self::DropMalformed => "drop_malformed",
+            Self::DropRateExceeded => "drop_rate_exceeded",
+            Self::DropHandshakeTimeout => "drop_handshake_timeout",
+            Self::DropOther => "drop_other",
+        }
+    }
+}
+
+impl Counters {
+    /// The fields in the order of [`Outcome::ALL`].
+    pub fn counts(&self) -> &[Count; Outcome::ALL.len()] {
+        bytemuck::cast_ref(self)
+    }
+}
+
+/// One reported drop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct DropRecord {
+    /// Nanoseconds on `CLOCK_MONOTONIC_COARSE`.
+    pub time: u64,
+    /// [`Ban::id`].
+    pub ban_id: u64,
+    /// The source; IPv4 in its IPv6-mapped form.
+    pub source: [u8; 16],
+    /// The interface that received the packet.
+    pub ifindex: u32,
+    /// The packet's bytes, link-layer header included.
+    pub bytes: u32,
+    /// [`Ban::reason`].
+    pub reason: u32,
+    /// Not 0: the first packet that this ban dropped; else one of a sample.
+    pub first_hit: u32,
+}
+
+#[cfg(feature = "user")]
+mod user {
+    use super::{Address4, Allowed, Ban, Config, Counters, Network6, Trie4, Trie6};
+
+    macro_rules! plain_data {
+        ($($name:ident),+) => { $(
+            // SAFETY: `bytemuck::Pod` is derived: `repr(C)`, no padding, every bit pattern valid.
+            unsafe impl aya::Pod for $name {}
+        )+ };
+    }
+    plain_data!(
+        Address4, Allowed, Ban, Config, Counters, Network6, Trie4, Trie6
+    );
+}
+
+// What the maps hold; a changed size is a changed ABI_VERSION.
+const _: () = {
+    assert!(size_of::<Config>() == 16);
+    assert!(size_of::<Address4>() == 4);
+    assert!(size_of::<Network6>() == 8);
+    assert!(size_of::<Trie4>() == 8);
+    assert!(size_of::<Trie6>() == 16);
+    assert!(size_of::<Allowed>() == 4);
+    assert!(size_of::<Ban>() == 40);
+    assert!(size_of::<Count>() == 16);
+    assert!(size_of::<Counters>() == Outcome::ALL.len() * size_of::<Count>());
+    assert!(size_of::<DropRecord>() == 48);
+    assert!(align_of::<Ban>() == 8 && align_of::<DropRecord>() == 8);
+    let mut map = 0;
+    while map < MAPS.len() {
+        // The kernel cuts longer names.
+        assert!(MAPS[map].len() <= 15);
+        map += 1;
+    }
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_names_its_own_field() {
+        let mut counters = Counters::default();
+        counters.pass.packets = 1;
+        counters.pass_allowlisted.packets = 2;
+        counters.pass_not_ip.packets = 3;
+        counters.pass_unparsed.packets = 4;
+        counters.drop_by_hand.packets = 5;
+        counters.drop_auth_failed.packets = 6;
+        counters.drop_acl_denied.packets = 7;
+        counters.drop_malformed.packets = 8;
+        counters.drop_rate_exceeded.packets = 9;
+        counters.drop_handshake_timeout.packets = 10;
+        counters.drop_other.packets = 11;
+        for (position, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, position);
+            assert_eq!(counters.counts()[position].packets, position as u64 + 1);
+            assert_eq!(outcome.is_drop(), outcome.name().starts_with("drop_"));
+        }
+    }
+
+    #[test]
+    fn every_reason_has_its_own_outcome() {
+        for (code, outcome) in [
+            (reason::BY_HAND, Outcome::DropByHand),
+            (reason::AUTH_FAILED, Outcome::DropAuthFailed),
+            (reason::ACL_DENIED, Outcome::DropAclDenied),
+            (reason::MALFORMED, Outcome::DropMalformed),
+            (reason::RATE_EXCEEDED, Outcome::DropRateExceeded),
+            (reason::HANDSHAKE_TIMEOUT, Outcome::DropHandshakeTimeout),
+            (6, Outcome::DropOther),
+            (255, Outcome::DropOther),
+        ] {
+            assert_eq!(Outcome::of_ban(u32::from(code)), outcome);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The maps, named as in the kernel. BTF maps, so that `bpftool` prints field names.
+#![expect(
+    non_upper_case_globals,
+    reason = "the name of the static is the name of the map, which is lower case"
+)]
+
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
+use aya_ebpf::macros::btf_map;
+use flytrap_common::abi::{
+    ALLOWED_PREFIXES, Address4, Allowed, Ban, Config, Counters, DropRecord, EVENT_BYTES,
+    EXACT_BANS, Network6, PREFIX_BANS, Trie4, Trie6,
+};
+
+/// Bans cost memory when they are made. Their elements then come from the kernel's BPF allocator,
+/// and a value that user space replaces is freed only when no program can see it any more.
+const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
+
+#[btf_map]
+pub static ft_config: Array<Config, 1> = Array::new();
+
+#[btf_map]
+pub static ft_counters: PerCpuArray<Counters, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub static ft_events: RingBuf<DropRecord, EVENT_BYTES> = RingBuf::new();
+
+#[btf_map]
+pub static ft_allow4: LpmTrie<Trie4, Allowed, ALLOWED_PREFIXES> = LpmTrie::new();
+
+#[btf_map]
+pub static ft_allow6: LpmTrie<Trie6, Allowed, ALLOWED_PREFIXES> = LpmTrie::new();
+
+#[btf_map]
+pub static ft_ban4: HashMap<Address4, Ban, EXACT_BANS, ON_DEMAND> = HashMap::new();
+
+#[btf_map]
+pub static ft_ban6: HashMap<Network6, Ban, EXACT_BANS, ON_DEMAND> = HashMap::new();
+
+#[btf_map]
+pub static ft_bannet4: LpmTrie<Trie4, Ban, PREFIX_BANS> = LpmTrie::new();
+
+#[btf_map]
+pub static ft_bannet6: LpmTrie<Trie6, Ban, PREFIX_BANS> = LpmTrie::new();

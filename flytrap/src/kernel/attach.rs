@@ -1,0 +1,346 @@
+//! Links: how the program gets onto an interface, stays there without this process, and leaves.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::xdp::{XdpLink, XdpMode};
+use aya::programs::{ProgramError, Xdp, loaded_programs};
+use rustix::io::Errno;
+
+use super::error::KernelError;
+use super::preflight::Interface;
+use super::{AttachedMode, Mode, netlink};
+
+const LINK_PIN: &str = "link_";
+
+/// Where the link of an interface is pinned. A BPF file system takes no dots, VLAN interfaces
+/// have some.
+pub(super) fn link_pin(pin_dir: &Path, interface: &str) -> PathBuf {
+    let name = interface.replace('%', "%25").replace('.', "%2E");
+    pin_dir.join(format!("{LINK_PIN}{name}"))
+}
+
+/// An attached program. The link is held open: the last of its holders detaches.
+pub(super) struct Attachment {
+    pub(super) interface: Interface,
+    pub(super) mode: AttachedMode,
+    pin: PathBuf,
+    link: FdLink,
+}
+
+/// How an attachment came to be.
+pub(super) enum Attach {
+    /// FlyTrap's earlier program was there and has been replaced.
+    Updated(Attachment),
+    /// No program of FlyTrap's was there, or none that could serve.
+    New(Attachment),
+}
+
+impl Attachment {
+    /// Detaches and waits until the kernel has done so.
+    pub(super) fn detach(self) -> Result<(), KernelError> {
+        let program_id = self.link.info().map_or(0, |info| info.program_id());
+        remove_pin(&self.pin)?;
+        drop(self.link);
+        detached(&self.interface, program_id)
+    }
+}
+
+/// Refuses an interface that has a program which isn't FlyTrap's.
+pub(super) fn check_free(pin_dir: &Path, interface: &Interface) -> Result<(), KernelError> {
+    let Some(attached) = current(interface)? else {
+        return Ok(());
+    };
+    if pinned_link(&link_pin(pin_dir, &interface.name), interface).is_some() {
+        return Ok(());
+    }
+    Err(taken(interface, attached.program_id))
+}
+
+/// Puts the program onto the interface: in place of FlyTrap's earlier one without a packet
+/// unjudged, or onto a free interface. A pinned link that can't serve any more, because its
+/// interface was made anew or the mode was changed, is replaced.
+pub(super) fn attach(
+    program: &mut Xdp,
+    pin_dir: &Path,
+    interface: &Interface,
+    mode: Mode,
+) -> Result<Attach, KernelError> {
+    let pin = link_pin(pin_dir, &interface.name);
+    if let Some(link) = pinned_link(&pin, interface) {
+        let attached = current(interface)?.map_or(AttachedMode::Other, |attached| attached.mode);
+        if suits(mode, attached) {
+            return update(program, interface, attached, pin, link).map(Attach::Updated);
+        }
+        Attachment {
+            interface: interface.clone(),
+            mode: attached,
+            pin: pin.clone(),
+            link,
+        }
+        .detach()?;
+    } else if pin.exists() {
+        remove_pin(&pin)?;
+    }
+    let (link, attached) = attach_new(program, interface, mode)?;
+    let link = link.pin(&pin).map_err(|error| KernelError::Attach {
+        interface: interface.name.clone(),
+        reason: format!("can't pin the link at {}: {error}", pin.display()),
+    })?;
+    Ok(Attach::New(Attachment {
+        interface: interface.clone(),
+        mode: attached,
+        pin,
+        link: link.into(),
+    }))
+}
+
+fn update(
+    program: &mut Xdp,
+    interface: &Interface,
+    mode: AttachedMode,
+    pin: PathBuf,
+    link: FdLink,
+) -> Result<Attachment, KernelError> {
+    let refused = |reason: String| KernelError::Attach {
+        interface: interface.name.clone(),
+        reason,
+    };
+    let link = XdpLink::try_from(link).map_err(|error| refused(error.to_string()))?;
+    let link = program
+        .attach_to_link(link)
+        .and_then(|id| program.take_link(id))
+        .map_err(|error| refused(reason(&error)))?;
+    Ok(Attachment {
+        interface: interface.clone(),
+        mode,
+        pin,
+        link: FdLink::try_from(link).map_err(|error| refused(error.to_string()))?,
+    })
+}
+
+fn attach_new(
+    program: &mut Xdp,
+    interface: &Interface,
+    mode: Mode,
+) -> Result<(FdLink, AttachedMode), KernelError> {
+    if let Some(attached) = current(interface)? {
+        return Err(taken(interface, attached.program_id));
+    }
+    let tries: &[_] = match mode {
+        Mode::Native => &[(XdpMode::Driver, AttachedMode::Native)],
+        Mode::Generic => &[(XdpMode::Skb, AttachedMode::Generic)],
+        Mode::Auto => &[
+            (XdpMode::Driver, AttachedMode::Native),
+            (XdpMode::Skb, AttachedMode::Generic),
+        ],
+    };
+    let mut failure = None;
+    for (flag, attached) in tries {
+        match program.attach_to_if_index(interface.index, *flag) {
+            Ok(id) => {
+                let link = program
+                    .take_link(id)
+                    .map_err(|error| reason(&error))
+                    // Without BPF links a killed gateway would take its bans along.
+                    .and_then(|link| {
+                        FdLink::try_from(link).map_err(|_| {
+                            "this kernel has no BPF links for XDP: Linux 5.9 is needed".to_owned()
+                        })
+                    });
+                return match link {
+                    Ok(link) => Ok((link, *attached)),
+                    Err(reason) => Err(KernelError::Attach {
+                        interface: interface.name.clone(),
+                        reason,
+                    }),
+                };
+            }
+            Err(error) => failure = Some(explain(interface, *attached, &error)),
+        }
+        if matches!(failure, Some(KernelError::InterfaceTaken { .. })) {
+            break;
+        }
+    }
+    Err(failure.unwrap_or_else(|| KernelError::Attach {
+        interface: interface.name.clone(),
+        reason: "no mode to try".to_owned(),
+    }))
+}
+
+fn explain(interface: &Interface, tried: AttachedMode, error: &ProgramError) -> KernelError {
+    match os_error(error) {
+        Some(Errno::BUSY | Errno::EXIST) => {
+            let id = current(interface).ok().flatten();
+            taken(interface, id.map_or(0, |attached| attached.program_id))
+        }
+        Some(errno) if tried == AttachedMode::Native && errno != Errno::PERM => {
+            KernelError::NativeUnsupported {
+                interface: interface.name.clone(),
+                source: errno.into(),
+            }
+        }
+        _ => KernelError::Attach {
+            interface: interface.name.clone(),
+            reason: reason(error),
+        },
+    }
+}
+
+/// The program's name, where this process may read it.
+fn taken(interface: &Interface, program_id: u32) -> KernelError {
+    let program_name = loaded_programs()
+        .filter_map(Result::ok)
+        .find(|program| program.id() == program_id)
+        .and_then(|program| program.name_as_str().map(str::to_owned))
+        .unwrap_or_default();
+    KernelError::InterfaceTaken {
+        interface: interface.name.clone(),
+        program_id,
+        program_name,
+    }
+}
+
+fn suits(wanted: Mode, is: AttachedMode) -> bool {
+    match wanted {
+        Mode::Native => is == AttachedMode::Native,
+        Mode::Generic => is == AttachedMode::Generic,
+        Mode::Auto => true,
+    }
+}
+
+pub(super) fn current(interface: &Interface) -> Result<Option<netlink::Attached>, KernelError> {
+    netlink::xdp(interface.index).map_err(KernelError::io(format!(
+        "asking what XDP program {} has",
+        interface.name
+    )))
+}
+
+/// The link pinned there, if it is on this very interface.
+fn pinned_link(pin: &Path, interface: &Interface) -> Option<FdLink> {
+    let link = FdLink::from(PinnedLink::from_pin(pin).ok()?);
+    let id = link.info().ok()?.id();
+    (link_ifindex(id) == Some(interface.index)).then_some(link)
+}
+
+/// The interface of a link that this process holds open; 0 for one whose interface is gone. The
+/// kernel tells it to the owner of the descriptor only.
+fn link_ifindex(link_id: u32) -> Option<u32> {
+    let field = |info: &str, name: &str| -> Option<u32> {
+        let line = info.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().parse().ok()
+    };
+    fs::read_dir("/proc/self/fdinfo")
+        .ok()?
+        .filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok())
+        .find(|info| field(info, "link_id:") == Some(link_id))
+        .and_then(|info| field(&info, "ifindex:"))
+}
+
+/// Removes the links of interfaces that are configured no more, and so detaches their programs.
+pub(super) fn remove_stale(pin_dir: &Path, configured: &[Interface]) -> Result<(), KernelError> {
+    let keep: Vec<PathBuf> = configured
+        .iter()
+        .map(|interface| link_pin(pin_dir, &interface.name))
+        .collect();
+    for pin in link_pins(pin_dir)? {
+        if !keep.contains(&pin) {
+            remove_pin(&pin)?;
+            tracing::info!(pin = %pin.display(), "detached from an interface that is not configured any more");
+        }
+    }
+    Ok(())
+}
+
+fn link_pins(pin_dir: &Path) -> Result<Vec<PathBuf>, KernelError> {
+    let listing = || format!("listing {}", pin_dir.display());
+    let mut pins = Vec::new();
+    for entry in fs::read_dir(pin_dir).map_err(KernelError::io(listing()))? {
+        let entry = entry.map_err(KernelError::io(listing()))?;
+        if entry.file_name().to_string_lossy().starts_with(LINK_PIN) {
+            pins.push(entry.path());
+        }
+    }
+    Ok(pins)
+}
+
+pub(super) fn remove_pin(pin: &Path) -> Result<(), KernelError> {
+    match fs::remove_file(pin) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(KernelError::io(format!(
+            "removing {}",
+            pin.display()
+        ))(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The kernel drops a removed pin's hold on its link a little later; the program leaves then.
+fn detached(interface: &Interface, program_id: u32) -> Result<(), KernelError> {
+    let started = Instant::now();
+    loop {
+        match current(interface) {
+            Ok(Some(attached)) if attached.program_id == program_id => {}
+            // Free, or someone else's already, or the interface is gone.
+            _ => return Ok(()),
+        }
+        if started.elapsed() > Duration::from_secs(10) {
+            return Err(KernelError::Attach {
+                interface: interface.name.clone(),
+                reason: format!(
+                    "program {program_id} is still attached though its link was removed: another \
+                     process holds it open"
+                ),
+            });
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn os_error(error: &ProgramError) -> Option<Errno> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(errno) = error
+            .downcast_ref::<io::Error>()
+            .and_then(Errno::from_io_error)
+        {
+            return Some(errno);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// The whole chain of causes: aya's outermost one rarely says what the kernel answered.
+fn reason(error: &ProgramError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_interface_has_a_pin_of_its_own() {
+        let pin = |name| link_pin(Path::new("/pins"), name);
+        assert_eq!(pin("eth0"), Path::new("/pins/link_eth0"));
+        assert_eq!(pin("eth0.7"), Path::new("/pins/link_eth0%2E7"));
+        assert_eq!(pin("eth0%2E7"), Path::new("/pins/link_eth0%252E7"));
+    }
+
+    #[test]
+    fn a_link_that_is_not_open_has_no_interface() {
+        assert_eq!(link_ifindex(u32::MAX), None);
+    }
+}

@@ -1,0 +1,146 @@
+//! What can go wrong between the gateway and the kernel.
+
+use std::io;
+use std::path::PathBuf;
+
+use flytrap_common::abi::ABI_VERSION;
+
+/// Why the kernel plane can't do what it is asked.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The binary holds no kernel program.
+    #[error(
+        "this binary was built without the kernel program: run `cargo xtask build-ebpf` and build \
+         it again, or switch XDP off with `interfaces = []` in [xdp]"
+    )]
+    NotBuilt,
+    /// The process may not load or attach programs.
+    #[error(
+        "not privileged: {missing} is needed to load and attach the kernel program; run as root \
+         or give the service this capability"
+    )]
+    NotPrivileged {
+        /// The capability.
+        missing: &'static str,
+    },
+    /// The kernel doesn't describe its own types.
+    #[error(
+        "this kernel has no BTF: /sys/kernel/btf/vmlinux is missing; a kernel with \
+         CONFIG_DEBUG_INFO_BTF=y is needed, as every current distribution has"
+    )]
+    NoBtf,
+    /// The pin directory isn't on a BPF file system.
+    #[error(
+        "{path} is on no BPF file system: type `mount -t bpf bpf /sys/fs/bpf`, or set pin_dir in \
+         [xdp] to a directory below it",
+        path = path.display()
+    )]
+    NoBpffs {
+        /// The pin directory, or what is to hold it.
+        path: PathBuf,
+    },
+    /// There is no such interface.
+    #[error("there is no network interface `{name}` here: `ip -br link` lists them")]
+    UnknownInterface {
+        /// As configured.
+        name: String,
+    },
+    /// Someone else's program is attached.
+    #[error(
+        "interface {interface} already has another XDP program ({}): FlyTrap replaces none; \
+         detach it with what attached it, or take {interface} out of `interfaces` in [xdp]",
+        taken_by(*program_id, program_name)
+    )]
+    InterfaceTaken {
+        /// The interface.
+        interface: String,
+        /// The program's id in the kernel; 0 if it couldn't be found out.
+        program_id: u32,
+        /// The program's name; empty if it has none or it couldn't be found out.
+        program_name: String,
+    },
+    /// The driver can't run XDP programs.
+    #[error(
+        "interface {interface} takes no XDP program in native mode ({source}): set mode = \
+         \"generic\" or \"auto\" in [xdp]"
+    )]
+    NativeUnsupported {
+        /// The interface.
+        interface: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Pinned maps of another FlyTrap.
+    #[error(
+        "{dir} holds the maps of a FlyTrap with another ABI ({found}; this one has {ABI_VERSION}): \
+         stop that one and type `rm -r {dir}`, which detaches its program and forgets the \
+         kernel's counters; bans come back from the database",
+        dir = dir.display()
+    )]
+    AbiMismatch {
+        /// The pin directory.
+        dir: PathBuf,
+        /// The version found, or why it can't be read.
+        found: String,
+    },
+    /// A table has no room.
+    #[error("the kernel table {map} is full: no further ban until one of its bans ends")]
+    Full {
+        /// The map.
+        map: &'static str,
+    },
+    /// The kernel refused the program.
+    #[error("the kernel doesn't load the program: {0}")]
+    Load(#[source] Box<aya::EbpfError>),
+    /// The kernel refused to attach the program, or to change what is attached.
+    #[error("can't attach to interface {interface}: {reason}")]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// A map can't be read or written.
+    #[error("kernel map {map}: {source}")]
+    Map {
+        /// The map.
+        map: &'static str,
+        /// What the kernel said.
+        source: Box<aya::maps::MapError>,
+    },
+    /// Something of the operating system failed.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What was tried.
+        doing: String,
+        /// How it failed.
+        source: io::Error,
+    },
+}
+
+fn taken_by(id: u32, name: &str) -> String {
+    match (id, name) {
+        (0, _) => "its id can't be read".to_owned(),
+        (id, "") => format!("id {id}"),
+        (id, name) => format!("id {id}, `{name}`"),
+    }
+}
+
+impl KernelError {
+    /// For `map_err`: what was tried.
+    pub(super) fn io<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
+        let doing = doing.into();
+        move |error| Self::Io {
+            doing,
+            source: error.into(),
+        }
+    }
+
+    /// For `map_err`: the map that failed.
+    pub(super) fn map(map: &'static str) -> impl FnOnce(aya::maps::MapError) -> Self {
+        move |source| Self::Map {
+            map,
+            source: Box::new(source),
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The XDP program and its maps, from load to detach.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use aya::maps::RingBuf;
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya_log::EbpfLogger;
+use flytrap_common::abi::{ABI_VERSION, Config, MAP_EVENTS, MAPS, PROGRAM};
+
+use super::attach::{self, Attach, Attachment};
+use super::error::KernelError;
+use super::events::{Diagnostics, Events, LOG_TARGET, Sources, ToTracing};
+use super::tables::{Tables, take_map};
+use super::{
+    ActiveBan, AttachedMode, Blocklist, KernelBan, Mode, PacketCount, VerdictReason, preflight,
+};
+use crate::types::Prefix;
+
+/// The compiled kernel program: an ELF object with [`PROGRAM`] and
+/// [`flytrap_common::abi::EMPTY_PROGRAM`].
+pub fn program() -> Result<&'static [u8], KernelError> {
+    let object = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flytrap.bpf.o"));
+    if object.is_empty() {
+        Err(KernelError::NotBuilt)
+    } else {
+        Ok(object)
+    }
+}
+
+/// What to attach where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelSettings {
+    /// Interfaces of this network namespace, by name. With none the maps are made and no packet
+    /// is judged.
+    pub interfaces: Vec<String>,
+    /// How to attach.
+    pub mode: Mode,
+    /// Where maps and links are pinned: a directory of FlyTrap's own on a BPF file system.
+    pub pin_dir: PathBuf,
+    /// Whether the end of the gateway is the end of program and bans.
+    pub detach_on_exit: bool,
+    /// One in this many drops of a reason is reported, counted per CPU; 0 reports none but the
+    /// first of every ban.
+    pub event_sample: u32,
+}
+
+/// What is in force, asked of the kernel at the time.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct KernelStatus {
+    /// The program's id, as in `bpftool prog`.
+    pub program_id: u32,
+    /// Where maps and links are pinned.
+    pub pin_dir: PathBuf,
+    /// The configured interfaces.
+    pub interfaces: Vec<InterfaceStatus>,
+}
+
+/// An interface and whether packets are judged on it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct InterfaceStatus {
+    /// Its name when it was attached.
+    pub name: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// How it was attached.
+    pub mode: AttachedMode,
+    /// Whether it has FlyTrap's program now.
+    pub attached: bool,
+}
+
+/// FlyTrap's program, attached.
+pub struct KernelPlane {
+    settings: KernelSettings,
+    program_id: u32,
+    tables: Mutex<Tables>,
+    sources: Mutex<Option<Sources>>,
+    attachments: Mutex<Vec<Attachment>>,
+}
+
+impl KernelPlane {
+    /// Loads the program and attaches it to every interface, or changes nothing and says why.
+    ///
+    /// Pins of an earlier start are taken over: bans and counters stay, and where its program is
+    /// still attached this one takes its place between two packets.
+    pub fn start(settings: KernelSettings) -> Result<Self, KernelError> {
+        let object = program()?;
+        preflight::privileged()?;
+        preflight::has_btf()?;
+        let interfaces = preflight::interfaces(&settings.interfaces)?;
+        let pin_dir = settings.pin_dir.as_path();
+        preflight::bpffs(pin_dir)?;
+        preflight::same_abi(pin_dir)?;
+        for interface in &interfaces {
+            attach::check_free(pin_dir, interface)?;
+        }
+
+        let mut made = Made::default();
+        let result = Loaded::new(object, &settings, &mut made).and_then(|mut loaded| {
+            let program = xdp(&mut loaded.ebpf, PROGRAM)?;
+            for interface in &interfaces {
+                match attach::attach(program, pin_dir, interface, settings.mode)? {
+                    Attach::Updated(attachment) => made.updated.push(attachment),
+                    Attach::New(attachment) => made.attached.push(attachment),
+                }
+            }
+            attach::remove_stale(pin_dir, &interfaces)?;
+            Ok(loaded)
+        });
+        match result {
+            Ok(loaded) => Ok(Self {
+                program_id: loaded.program_id,
+                tables: Mutex::new(loaded.tables),
+                sources: Mutex::new(Some(loaded.sources)),
+                attachments: Mutex::new(made.attachments()),
+                settings,
+            }),
+            Err(error) => {
+                made.undo(pin_dir);
+                Err(error)
+            }
+        }
+    }
+
+    /// The reported drops; `None` from the second call on. Has to be called in a tokio runtime
+    /// with IO enabled.
+    pub fn take_events(&self) -> Result<Option<Events>, KernelError> {
+        lock(&self.sources)
+            .take()
+            .map(Events::new)
+            .transpose()
+            .map_err(KernelError::io("waiting for the kernel's events"))
+    }
+
+    /// What is in force now.
+    pub fn status(&self) -> KernelStatus {
+        let interface = |attachment: &Attachment| InterfaceStatus {
+            name: attachment.interface.name.clone(),
+            ifindex: attachment.interface.index,
+            mode: attachment.mode,
+            attached: attach::current(&attachment.interface)
+                .ok()
+                .flatten()
+                .is_some_and(|attached| attached.program_id == self.program_id),
+        };
+        KernelStatus {
+            program_id: self.program_id,
+            pin_dir: self.settings.pin_dir.clone(),
+            interfaces: lock(&self.attachments).iter().map(interface).collect(),
+        }
+    }
+
+    /// Ends this process's part: with `detach_on_exit` the program is off every interface and
+    /// all pins are gone when it returns; else everything stays in force. Does nothing the second
+    /// time. Dropping closes too, but can only log an error.
+    pub fn close(&self) -> Result<(), KernelError> {
+        let attachments = std::mem::take(&mut *lock(&self.attachments));
+        if !self.settings.detach_on_exit {
+            return Ok(());
+        }
+        let pin_dir = self.settings.pin_dir.as_path();
+        // All of them, whatever becomes of one.
+        let mut result = Ok(());
+        for attachment in attachments {
+            result = result.and(attachment.detach());
+        }
+        for map in MAPS {
+            result = result.and(attach::remove_pin(&pin_dir.join(map)));
+        }
+        remove_empty(pin_dir);
+        result
+    }
+}
+
+impl Drop for KernelPlane {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "the kernel program could not be detached");
+        }
+    }
+}
+
+impl std::fmt::Debug for KernelPlane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KernelPlane")
+            .field("settings", &self.settings)
+            .field("program_id", &self.program_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Blocklist for KernelPlane {
+    fn ban(&self, ban: &KernelBan) -> Result<(), KernelError> {
+        lock(&self.tables).ban(ban)
+    }
+
+    fn lift(&self, target: Prefix) -> Result<bool, KernelError> {
+        lock(&self.tables).lift(target)
+    }
+
+    fn bans(&self) -> Result<Vec<ActiveBan>, KernelError> {
+        lock(&self.tables).bans()
+    }
+
+    fn set_allowlist(&self, prefixes: &[Prefix]) -> Result<(), KernelError> {
+        lock(&self.tables).set_allowlist(prefixes)
+    }
+
+    fn counters(&self) -> Result<Vec<(VerdictReason, PacketCount)>, KernelError> {
+        lock(&self.tables).counters()
+    }
+}
+
+/// The program and its maps in the kernel, attached to nothing yet.
+struct Loaded {
+    ebpf: Ebpf,
+    program_id: u32,
+    tables: Tables,
+    sources: Sources,
+}
+
+impl Loaded {
+    fn new(object: &[u8], settings: &KernelSettings, made: &mut Made) -> Result<Self, KernelError> {
+        let pin_dir = settings.pin_dir.as_path();
+        made.directory = !pin_dir.exists();
+        fs::create_dir_all(pin_dir)
+            .map_err(KernelError::io(format!("making {}", pin_dir.display())))?;
+        let mut loader = EbpfLoader::new();
+        for map in MAPS {
+            let pin = pin_dir.join(map);
+            if !pin.exists() {
+                made.pins.push(pin.clone());
+            }
+            loader.map_pin_path(map, pin);
+        }
+        let mut ebpf = loader.load(object).map_err(load_error)?;
+        let mut tables = Tables::take(&mut ebpf)?;
+        // Before the program runs: it samples by what it finds here.
+        tables.configure(Config {
+            abi_version: ABI_VERSION,
+            event_sample: settings.event_sample,
+            diagnostics: u32::from(tracing::enabled!(target: LOG_TARGET, tracing::Level::DEBUG)),
+            reserved: 0,
+        })?;
+        let drops: RingBuf<_> = take_map(&mut ebpf, MAP_EVENTS)?;
+        let logger = EbpfLogger::init_with_logger(&mut ebpf, ToTracing).map_err(|error| {
+            KernelError::io("opening the program's log")(std::io::Error::other(error))
+        })?;
+        let program = xdp(&mut ebpf, PROGRAM)?;
+        program.load().map_err(|error| load_error(error.into()))?;
+        let info = program.info().map_err(|error| load_error(error.into()))?;
+        Ok(Self {
+            program_id: info.id(),
+            ebpf,
+            tables,
+            sources: Sources {
+                drops,
+                diagnostics: Diagnostics(logger),
+            },
+        })
+    }
+}
+
+/// What a start has done so far. What it made is taken back when it fails; a link of an earlier
+/// start that it updated stays, as does everything else that was there.
+#[derive(Default)]
+struct Made {
+    directory: bool,
+    pins: Vec<PathBuf>,
+    attached: Vec<Attachment>,
+    updated: Vec<Attachment>,
+}
+
+impl Made {
+    fn attachments(mut self) -> Vec<Attachment> {
+        self.updated.append(&mut self.attached);
+        self.updated
+    }
+
+    fn undo(self, pin_dir: &Path) {
+        let mut results: Vec<_> = self.attached.into_iter().map(Attachment::detach).collect();
+        results.extend(self.pins.iter().map(|pin| attach::remove_pin(pin)));
+        for error in results.into_iter().filter_map(Result::err) {
+            tracing::error!(%error, "a failed start could not be undone completely");
+        }
+        if self.directory {
+            remove_empty(pin_dir);
+        }
+    }
+}
+
+/// Pins that someone else put there keep the directory.
+fn remove_empty(pin_dir: &Path) {
+    if let Err(error) = fs::remove_dir(pin_dir) {
+        tracing::debug!(%error, path = %pin_dir.display(), "the pin directory stays");
+    }
+}
+
+fn xdp<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, KernelError> {
+    let missing = || EbpfError::FileError {
+        path: name.into(),
+        error: std::io::Error::other("the embedded object has no such program"),
+    };
+    ebpf.program_mut(name)
+        .ok_or_else(|| load_error(missing()))?
+        .try_into()
+        .map_err(|error: aya::programs::ProgramError| load_error(error.into()))
+}
+
+fn load_error(error: EbpfError) -> KernelError {
+    KernelError::Load(Box::new(error))
+}
+
+/// The maps are whole after every system call, so a panic elsewhere spoils nothing here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

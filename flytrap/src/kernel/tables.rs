@@ -1,0 +1,303 @@
+//! The maps, read and written.
+
+use std::borrow::BorrowMut;
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use aya::maps::lpm_trie::Key;
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
+use aya::{Ebpf, Pod};
+use flytrap_common::abi::{
+    Address4, Allowed, Ban, Config, Counters, MAP_ALLOW4, MAP_ALLOW6, MAP_BAN4, MAP_BAN6,
+    MAP_BANNET4, MAP_BANNET6, MAP_CONFIG, MAP_COUNTERS, Network6, Outcome, Trie4, Trie6,
+};
+use rustix::io::Errno;
+use rustix::time::ClockId;
+
+use super::error::KernelError;
+use super::{ActiveBan, KernelBan, PacketCount};
+use crate::types::Prefix;
+
+/// Every map that user space writes or reads, but for the ring buffers.
+pub(super) struct Tables {
+    config: Array<MapData, Config>,
+    counters: PerCpuArray<MapData, Counters>,
+    allow4: LpmTrie<MapData, Trie4, Allowed>,
+    allow6: LpmTrie<MapData, Trie6, Allowed>,
+    ban4: HashMap<MapData, Address4, Ban>,
+    ban6: HashMap<MapData, Network6, Ban>,
+    bannet4: LpmTrie<MapData, Trie4, Ban>,
+    bannet6: LpmTrie<MapData, Trie6, Ban>,
+}
+
+/// Where a prefix has its place.
+enum Place {
+    Address4(Address4),
+    Network6(Network6),
+    Trie4(Key<Trie4>),
+    Trie6(Key<Trie6>),
+}
+
+/// The key in the tries, which hold prefixes of every length.
+fn trie_key(prefix: Prefix) -> Result<Key<Trie4>, Key<Trie6>> {
+    let bits = u32::from(prefix.bits());
+    match prefix.base() {
+        IpAddr::V4(address) => Ok(Key::new(
+            bits,
+            Trie4 {
+                address: address.octets(),
+                padding: [0; 4],
+            },
+        )),
+        IpAddr::V6(address) => Err(Key::new(
+            bits,
+            Trie6 {
+                address: address.octets(),
+            },
+        )),
+    }
+}
+
+fn place(prefix: Prefix) -> Place {
+    match (prefix.base(), prefix.bits()) {
+        (IpAddr::V4(address), 32) => Place::Address4(Address4 {
+            address: address.octets(),
+        }),
+        (IpAddr::V6(address), 64) => {
+            let [a, b, c, d, e, f, g, h, ..] = address.octets();
+            Place::Network6(Network6 {
+                network: [a, b, c, d, e, f, g, h],
+            })
+        }
+        _ => match trie_key(prefix) {
+            Ok(key) => Place::Trie4(key),
+            Err(key) => Place::Trie6(key),
+        },
+    }
+}
+
+impl Tables {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
+        Ok(Self {
+            config: take_map(ebpf, MAP_CONFIG)?,
+            counters: take_map(ebpf, MAP_COUNTERS)?,
+            allow4: take_map(ebpf, MAP_ALLOW4)?,
+            allow6: take_map(ebpf, MAP_ALLOW6)?,
+            ban4: take_map(ebpf, MAP_BAN4)?,
+            ban6: take_map(ebpf, MAP_BAN6)?,
+            bannet4: take_map(ebpf, MAP_BANNET4)?,
+            bannet6: take_map(ebpf, MAP_BANNET6)?,
+        })
+    }
+
+    pub(super) fn configure(&mut self, config: Config) -> Result<(), KernelError> {
+        self.config
+            .set(0, config, 0)
+            .map_err(KernelError::map(MAP_CONFIG))
+    }
+
+    pub(super) fn ban(&mut self, ban: &KernelBan) -> Result<(), KernelError> {
+        let value = Ban {
+            deadline: now().saturating_add(nanoseconds(ban.remaining)),
+            id: ban.id,
+            packets: 0,
+            bytes: 0,
+            reason: u32::from(ban.reason),
+            reserved: 0,
+        };
+        match place(ban.target) {
+            Place::Address4(key) => {
+                let old = self.ban4.get(&key, 0);
+                let written = self.ban4.insert(key, continued(value, old), 0);
+                written.map_err(insert_error(MAP_BAN4))
+            }
+            Place::Network6(key) => {
+                let old = self.ban6.get(&key, 0);
+                let written = self.ban6.insert(key, continued(value, old), 0);
+                written.map_err(insert_error(MAP_BAN6))
+            }
+            // A trie may answer with a shorter prefix: another ban, so another id.
+            Place::Trie4(key) => {
+                let old = self.bannet4.get(&key, 0);
+                let written = self.bannet4.insert(&key, continued(value, old), 0);
+                written.map_err(insert_error(MAP_BANNET4))
+            }
+            Place::Trie6(key) => {
+                let old = self.bannet6.get(&key, 0);
+                let written = self.bannet6.insert(&key, continued(value, old), 0);
+                written.map_err(insert_error(MAP_BANNET6))
+            }
+        }
+    }
+
+    pub(super) fn lift(&mut self, target: Prefix) -> Result<bool, KernelError> {
+        match place(target) {
+            Place::Address4(key) => removed(MAP_BAN4, self.ban4.remove(&key)),
+            Place::Network6(key) => removed(MAP_BAN6, self.ban6.remove(&key)),
+            Place::Trie4(key) => removed(MAP_BANNET4, self.bannet4.remove(&key)),
+            Place::Trie6(key) => removed(MAP_BANNET6, self.bannet6.remove(&key)),
+        }
+    }
+
+    pub(super) fn bans(&self) -> Result<Vec<ActiveBan>, KernelError> {
+        let now = now();
+        let mut bans = Vec::new();
+        for entry in self.ban4.iter() {
+            let (key, ban) = entry.map_err(KernelError::map(MAP_BAN4))?;
+            let address = Ipv4Addr::from(key.address);
+            bans.push(active(Prefix::covering(address.into(), 32), &ban, now));
+        }
+        for entry in self.ban6.iter() {
+            let (key, ban) = entry.map_err(KernelError::map(MAP_BAN6))?;
+            let [a, b, c, d, e, f, g, h] = key.network;
+            let address = Ipv6Addr::from([a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0]);
+            bans.push(active(Prefix::covering(address.into(), 64), &ban, now));
+        }
+        for entry in self.bannet4.iter() {
+            let (key, ban) = entry.map_err(KernelError::map(MAP_BANNET4))?;
+            bans.push(active(prefix4(&key), &ban, now));
+        }
+        for entry in self.bannet6.iter() {
+            let (key, ban) = entry.map_err(KernelError::map(MAP_BANNET6))?;
+            bans.push(active(prefix6(&key), &ban, now));
+        }
+        Ok(bans)
+    }
+
+    pub(super) fn set_allowlist(&mut self, prefixes: &[Prefix]) -> Result<(), KernelError> {
+        let wanted: HashSet<Prefix> = prefixes.iter().copied().collect();
+        let value = Allowed { reserved: 0 };
+        for prefix in &wanted {
+            match trie_key(*prefix) {
+                Ok(key) => {
+                    let written = self.allow4.insert(&key, value, 0);
+                    written.map_err(insert_error(MAP_ALLOW4))?;
+                }
+                Err(key) => {
+                    let written = self.allow6.insert(&key, value, 0);
+                    written.map_err(insert_error(MAP_ALLOW6))?;
+                }
+            }
+        }
+        remove_others(&mut self.allow4, MAP_ALLOW4, |key| {
+            wanted.contains(&prefix4(key))
+        })?;
+        remove_others(&mut self.allow6, MAP_ALLOW6, |key| {
+            wanted.contains(&prefix6(key))
+        })
+    }
+
+    pub(super) fn counters(&self) -> Result<Vec<(Outcome, PacketCount)>, KernelError> {
+        let per_cpu = self
+            .counters
+            .get(&0, 0)
+            .map_err(KernelError::map(MAP_COUNTERS))?;
+        let mut sums = Outcome::ALL.map(|outcome| (outcome, PacketCount::default()));
+        for counters in per_cpu.iter() {
+            for ((_, sum), count) in sums.iter_mut().zip(counters.counts()) {
+                sum.packets = sum.packets.saturating_add(count.packets);
+                sum.bytes = sum.bytes.saturating_add(count.bytes);
+            }
+        }
+        Ok(sums.into())
+    }
+}
+
+/// Takes a map out of the loaded object, under the type that it has in the program.
+pub(super) fn take_map<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, KernelError>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    // A missing map would be another object than the one built from these sources.
+    let missing = || MapError::InvalidName { name: name.into() };
+    ebpf.take_map(name)
+        .ok_or_else(missing)
+        .and_then(T::try_from)
+        .map_err(KernelError::map(name))
+}
+
+fn remove_others<K: Pod, V: Pod>(
+    trie: &mut LpmTrie<MapData, K, V>,
+    map: &'static str,
+    keep: impl Fn(&Key<K>) -> bool,
+) -> Result<(), KernelError> {
+    let keys: Vec<Key<K>> = trie
+        .keys()
+        .collect::<Result<_, _>>()
+        .map_err(KernelError::map(map))?;
+    for key in keys.iter().filter(|key| !keep(key)) {
+        removed(map, trie.borrow_mut().remove(key))?;
+    }
+    Ok(())
+}
+
+/// The counters of `old`, if it is the same ban.
+fn continued(new: Ban, old: Result<Ban, MapError>) -> Ban {
+    match old {
+        Ok(old) if old.id == new.id => Ban {
+            packets: old.packets,
+            bytes: old.bytes,
+            ..new
+        },
+        _ => new,
+    }
+}
+
+fn insert_error(map: &'static str) -> impl FnOnce(MapError) -> KernelError {
+    move |error| match errno(&error) {
+        // A hash says the one, a trie the other.
+        Some(Errno::TOOBIG | Errno::NOSPC) => KernelError::Full { map },
+        _ => KernelError::map(map)(error),
+    }
+}
+
+fn removed(map: &'static str, result: Result<(), MapError>) -> Result<bool, KernelError> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if errno(&error) == Some(Errno::NOENT) => Ok(false),
+        Err(error) => Err(KernelError::map(map)(error)),
+    }
+}
+
+fn errno(error: &MapError) -> Option<Errno> {
+    match error {
+        MapError::SyscallError(error) => Errno::from_io_error(&error.io_error),
+        _ => None,
+    }
+}
+
+fn prefix4(key: &Key<Trie4>) -> Prefix {
+    let bits = u8::try_from(key.prefix_len()).unwrap_or(u8::MAX);
+    Prefix::covering(Ipv4Addr::from(key.data().address).into(), bits)
+}
+
+fn prefix6(key: &Key<Trie6>) -> Prefix {
+    let bits = u8::try_from(key.prefix_len()).unwrap_or(u8::MAX);
+    Prefix::covering(Ipv6Addr::from(key.data().address).into(), bits)
+}
+
+fn active(target: Prefix, ban: &Ban, now: u64) -> ActiveBan {
+    ActiveBan {
+        target,
+        id: ban.id,
+        reason: u8::try_from(ban.reason).unwrap_or(u8::MAX),
+        remaining: Duration::from_nanos(ban.deadline.saturating_sub(now)),
+        dropped: PacketCount {
+            packets: ban.packets,
+            bytes: ban.bytes,
+        },
+    }
+}
+
+/// The clock that the program reads: `bpf_ktime_get_coarse_ns`.
+fn now() -> u64 {
+    let now = rustix::time::clock_gettime(ClockId::MonotonicCoarse);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let rest = u64::try_from(now.tv_nsec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

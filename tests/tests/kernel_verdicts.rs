@@ -1,0 +1,462 @@
+//! Every verdict of the kernel program, by `BPF_PROG_TEST_RUN`: the program as the kernel runs it,
+//! over packets written here, with bans made through the gateway's own `Blocklist`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use flytrap::kernel::{
+    Blocklist, DropEvent, Events, KernelBan, KernelPlane, KernelSettings, Mode, PacketCount,
+    VerdictReason, program,
+};
+use flytrap::types::Prefix;
+use flytrap_common::abi::{EMPTY_PROGRAM, MAPS, PROGRAM, reason};
+
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The maps of a plane without interfaces, and the program over the same maps.
+struct Rig {
+    plane: KernelPlane,
+    ebpf: Ebpf,
+}
+
+impl Rig {
+    fn new(event_sample: u32) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let pid = std::process::id();
+        let pin_dir = PathBuf::from(format!("/sys/fs/bpf/flytrap-test-{pid}-{number}"));
+        let plane = KernelPlane::start(KernelSettings {
+            interfaces: Vec::new(),
+            mode: Mode::Native,
+            pin_dir: pin_dir.clone(),
+            detach_on_exit: true,
+            event_sample,
+        })
+        .unwrap();
+        let mut loader = EbpfLoader::new();
+        for map in MAPS {
+            loader.map_pin_path(map, pin_dir.join(map));
+        }
+        let mut ebpf = loader.load(program().unwrap()).unwrap();
+        for name in [PROGRAM, EMPTY_PROGRAM] {
+            let program: &mut Xdp = ebpf.program_mut(name).unwrap().try_into().unwrap();
+            program.load().unwrap();
+        }
+        Self { plane, ebpf }
+    }
+
+    fn run(&self, name: &str, packet: &[u8], repeat: u32) -> (u32, Duration) {
+        let program: &Xdp = self.ebpf.program(name).unwrap().try_into().unwrap();
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(packet);
+        options.repeat = repeat;
+        let result = program.test_run(options).unwrap();
+        (result.return_value, result.duration)
+    }
+
+    /// The verdict, which has to be counted once, with the packet's bytes, under `counted` alone.
+    #[track_caller]
+    fn expect(&self, packet: &[u8], verdict: u32, counted: VerdictReason) {
+        let mut expected = self.plane.counters().unwrap();
+        assert_eq!(self.run(PROGRAM, packet, 1).0, verdict);
+        for (outcome, count) in &mut expected {
+            if *outcome == counted {
+                count.packets += 1;
+                count.bytes += packet.len() as u64;
+            }
+        }
+        assert_eq!(self.plane.counters().unwrap(), expected);
+    }
+
+    fn ban(&self, target: &str, id: u64, reason: u8, remaining: Duration) {
+        let ban = KernelBan {
+            target: target.parse().unwrap(),
+            id,
+            reason,
+            remaining,
+        };
+        self.plane.ban(&ban).unwrap();
+    }
+
+    fn dropped_by(&self, target: &str) -> PacketCount {
+        let target: Prefix = target.parse().unwrap();
+        let bans = self.plane.bans().unwrap();
+        bans.iter()
+            .find(|ban| ban.target == target)
+            .unwrap()
+            .dropped
+    }
+}
+
+fn ethernet(tags: &[u16], ether_type: u16, body: &[u8]) -> Vec<u8> {
+    let mut frame = vec![2; 12];
+    for tag in tags {
+        frame.extend(tag.to_be_bytes());
+        frame.extend([0, 7]);
+    }
+    frame.extend(ether_type.to_be_bytes());
+    frame.extend(body);
+    frame
+}
+
+fn ipv4(source: &str) -> Vec<u8> {
+    let source: Ipv4Addr = source.parse().unwrap();
+    let mut header = vec![0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0];
+    header.extend(source.octets());
+    header.extend([192, 0, 2, 1]);
+    header.extend([0; 20]);
+    header
+}
+
+fn ipv6(source: &str) -> Vec<u8> {
+    let source: Ipv6Addr = source.parse().unwrap();
+    let mut header = vec![0x60, 0, 0, 0, 0, 20, 6, 64];
+    header.extend(source.octets());
+    header.extend([0xfd; 16]);
+    header.extend([0; 20]);
+    header
+}
+
+fn from(source: &str) -> Vec<u8> {
+    match source.parse().unwrap() {
+        IpAddr::V4(_) => ethernet(&[], 0x0800, &ipv4(source)),
+        IpAddr::V6(_) => ethernet(&[], 0x86dd, &ipv6(source)),
+    }
+}
+
+#[test]
+fn what_no_ban_names_passes() {
+    let rig = Rig::new(0);
+    rig.ban("192.0.2.7", 1, reason::BY_HAND, HOUR);
+    rig.ban("2001:db8:0:1::/64", 2, reason::BY_HAND, HOUR);
+    rig.expect(&from("192.0.2.8"), XDP_PASS, VerdictReason::Pass);
+    rig.expect(&from("2001:db8:0:2::7"), XDP_PASS, VerdictReason::Pass);
+}
+
+#[test]
+fn what_is_not_ip_passes() {
+    let rig = Rig::new(0);
+    rig.ban("0.0.0.0/0", 1, reason::BY_HAND, HOUR);
+    rig.ban("::/0", 2, reason::BY_HAND, HOUR);
+    for ether_type in [0x0806, 0x88cc, 0x8864, 0x0040] {
+        let frame = ethernet(&[], ether_type, &[0; 46]);
+        rig.expect(&frame, XDP_PASS, VerdictReason::PassNotIp);
+    }
+    // A third tag is not followed.
+    let frame = ethernet(&[0x88a8, 0x8100, 0x8100], 0x0800, &ipv4("192.0.2.7"));
+    rig.expect(&frame, XDP_PASS, VerdictReason::PassNotIp);
+}
+
+#[test]
+fn what_has_no_source_passes_and_is_counted() {
+    let rig = Rig::new(0);
+    rig.ban("0.0.0.0/0", 1, reason::BY_HAND, HOUR);
+    rig.ban("::/0", 2, reason::BY_HAND, HOUR);
+    let whole4 = from("192.0.2.7");
+    let whole6 = from("2001:db8::7");
+    for length in 14..14 + 20 {
+        rig.expect(&whole4[..length], XDP_PASS, VerdictReason::PassUnparsed);
+    }
+    for length in 14..14 + 40 {
+        rig.expect(&whole6[..length], XDP_PASS, VerdictReason::PassUnparsed);
+    }
+    rig.expect(&whole4[..34], XDP_DROP, VerdictReason::DropByHand);
+    rig.expect(&whole6[..54], XDP_DROP, VerdictReason::DropByHand);
+    let tagged = ethernet(&[0x8100, 0x8100], 0x0800, &ipv4("192.0.2.7"));
+    for length in 14..14 + 8 + 20 {
+        rig.expect(&tagged[..length], XDP_PASS, VerdictReason::PassUnparsed);
+    }
+    let swapped = ethernet(&[], 0x0800, &ipv6("2001:db8::7"));
+    rig.expect(&swapped, XDP_PASS, VerdictReason::PassUnparsed);
+    let swapped = ethernet(&[], 0x86dd, &ipv4("192.0.2.7"));
+    rig.expect(&swapped, XDP_PASS, VerdictReason::PassUnparsed);
+}
+
+#[test]
+fn every_reason_drops_under_its_own_counter() {
+    let rig = Rig::new(0);
+    for (code, counted) in [
+        (reason::BY_HAND, VerdictReason::DropByHand),
+        (reason::AUTH_FAILED, VerdictReason::DropAuthFailed),
+        (reason::ACL_DENIED, VerdictReason::DropAclDenied),
+        (reason::MALFORMED, VerdictReason::DropMalformed),
+        (reason::RATE_EXCEEDED, VerdictReason::DropRateExceeded),
+        (
+            reason::HANDSHAKE_TIMEOUT,
+            VerdictReason::DropHandshakeTimeout,
+        ),
+        (200, VerdictReason::DropOther),
+    ] {
+        rig.ban("192.0.2.7", u64::from(code), code, HOUR);
+        rig.expect(&from("192.0.2.7"), XDP_DROP, counted);
+        rig.ban("2001:db8::/64", u64::from(code), code, HOUR);
+        rig.expect(&from("2001:db8::7"), XDP_DROP, counted);
+    }
+}
+
+#[test]
+fn exact_bans_and_prefixes_of_every_length_drop_theirs_alone() {
+    for (target, inside, outside) in [
+        ("192.0.2.7", "192.0.2.7", "192.0.2.6"),
+        ("192.0.2.0/24", "192.0.2.255", "192.0.3.0"),
+        ("192.0.2.4/31", "192.0.2.5", "192.0.2.6"),
+        ("128.0.0.0/1", "255.0.0.1", "127.255.255.255"),
+        ("0.0.0.0/0", "1.2.3.4", "2001:db8::1"),
+        ("2001:db8:0:1::/64", "2001:db8:0:1:ffff::1", "2001:db8::1"),
+        ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::1"),
+        ("2001:db8::1", "2001:db8::1", "2001:db8::2"),
+        (
+            "2001:db8::8000:0:0:0/65",
+            "2001:db8:0:0:8000::1",
+            "2001:db8::1",
+        ),
+        ("::/0", "2001:db8::1", "192.0.2.7"),
+    ] {
+        let rig = Rig::new(0);
+        rig.ban(target, 1, reason::MALFORMED, HOUR);
+        rig.expect(&from(inside), XDP_DROP, VerdictReason::DropMalformed);
+        rig.expect(&from(outside), XDP_PASS, VerdictReason::Pass);
+        assert_eq!(rig.dropped_by(target).packets, 1, "{target}");
+        assert!(rig.plane.lift(target.parse().unwrap()).unwrap());
+        rig.expect(&from(inside), XDP_PASS, VerdictReason::Pass);
+        assert!(!rig.plane.lift(target.parse().unwrap()).unwrap());
+        assert_eq!(rig.plane.bans().unwrap(), []);
+    }
+}
+
+#[test]
+fn tags_hide_nobody() {
+    let rig = Rig::new(0);
+    rig.ban("192.0.2.7", 1, reason::BY_HAND, HOUR);
+    rig.ban("2001:db8::/64", 2, reason::BY_HAND, HOUR);
+    for tags in [
+        &[0x8100][..],
+        &[0x88a8],
+        &[0x88a8, 0x8100],
+        &[0x8100, 0x8100],
+    ] {
+        for (ether_type, banned, other) in [
+            (0x0800, ipv4("192.0.2.7"), ipv4("192.0.2.8")),
+            (0x86dd, ipv6("2001:db8::7"), ipv6("2001:db9::7")),
+        ] {
+            let banned = ethernet(tags, ether_type, &banned);
+            rig.expect(&banned, XDP_DROP, VerdictReason::DropByHand);
+            let other = ethernet(tags, ether_type, &other);
+            rig.expect(&other, XDP_PASS, VerdictReason::Pass);
+        }
+    }
+}
+
+#[test]
+fn ipv4_options_hide_nobody() {
+    let rig = Rig::new(0);
+    rig.ban("192.0.2.7", 1, reason::BY_HAND, HOUR);
+    let mut header = ipv4("192.0.2.7");
+    header[0] = 0x4f;
+    header.splice(20..20, [1; 40]);
+    let packet = ethernet(&[], 0x0800, &header);
+    rig.expect(&packet, XDP_DROP, VerdictReason::DropByHand);
+}
+
+#[test]
+fn a_ban_that_has_run_out_passes() {
+    let rig = Rig::new(0);
+    for target in [
+        "192.0.2.7",
+        "192.0.2.0/24",
+        "2001:db8::/64",
+        "2001:db8::/32",
+    ] {
+        rig.ban(target, 1, reason::BY_HAND, Duration::ZERO);
+    }
+    rig.expect(&from("192.0.2.7"), XDP_PASS, VerdictReason::Pass);
+    rig.expect(&from("2001:db8::7"), XDP_PASS, VerdictReason::Pass);
+    let bans = rig.plane.bans().unwrap();
+    assert_eq!(bans.len(), 4);
+    assert!(bans.iter().all(|ban| ban.remaining == Duration::ZERO));
+    assert!(bans.iter().all(|ban| ban.dropped.packets == 0));
+}
+
+#[test]
+fn a_prefix_still_holds_where_an_exact_ban_has_run_out() {
+    let rig = Rig::new(0);
+    rig.ban("192.0.2.7", 1, reason::BY_HAND, Duration::ZERO);
+    rig.ban("192.0.2.0/24", 2, reason::ACL_DENIED, HOUR);
+    rig.expect(&from("192.0.2.7"), XDP_DROP, VerdictReason::DropAclDenied);
+    rig.ban("2001:db8::/64", 3, reason::BY_HAND, Duration::ZERO);
+    rig.ban("2001:db8::/32", 4, reason::ACL_DENIED, HOUR);
+    rig.expect(&from("2001:db8::7"), XDP_DROP, VerdictReason::DropAclDenied);
+}
+
+#[test]
+fn the_allowlist_comes_before_every_ban() {
+    let rig = Rig::new(0);
+    for target in [
+        "192.0.2.7",
+        "192.0.2.0/24",
+        "2001:db8::/64",
+        "2001:db8::/32",
+    ] {
+        rig.ban(target, 1, reason::BY_HAND, HOUR);
+    }
+    let allow = |list: &[&str]| {
+        let list: Vec<Prefix> = list.iter().map(|text| text.parse().unwrap()).collect();
+        rig.plane.set_allowlist(&list).unwrap();
+    };
+    allow(&["192.0.2.4/30", "2001:db8::7"]);
+    let allowed = VerdictReason::PassAllowlisted;
+    rig.expect(&from("192.0.2.7"), XDP_PASS, allowed);
+    rig.expect(&from("2001:db8::7"), XDP_PASS, allowed);
+    rig.expect(&from("192.0.2.8"), XDP_DROP, VerdictReason::DropByHand);
+    rig.expect(&from("2001:db8::8"), XDP_DROP, VerdictReason::DropByHand);
+    // What a new list doesn't name is exempt no more.
+    allow(&["192.0.2.4/30"]);
+    rig.expect(&from("192.0.2.7"), XDP_PASS, allowed);
+    rig.expect(&from("2001:db8::7"), XDP_DROP, VerdictReason::DropByHand);
+    allow(&[]);
+    rig.expect(&from("192.0.2.7"), XDP_DROP, VerdictReason::DropByHand);
+}
+
+#[test]
+fn a_ban_counts_its_own_and_keeps_the_count_under_its_id() {
+    let rig = Rig::new(0);
+    let packet = from("192.0.2.7");
+    for target in ["192.0.2.7", "192.0.2.0/25"] {
+        rig.ban(target, 7, reason::BY_HAND, HOUR);
+        rig.run(PROGRAM, &packet, 5);
+        let five = PacketCount {
+            packets: 5,
+            bytes: 5 * packet.len() as u64,
+        };
+        assert_eq!(rig.dropped_by(target), five);
+        rig.ban(target, 7, reason::BY_HAND, 2 * HOUR);
+        assert_eq!(rig.dropped_by(target), five);
+        rig.ban(target, 8, reason::BY_HAND, HOUR);
+        assert_eq!(rig.dropped_by(target), PacketCount::default());
+        rig.plane.lift(target.parse().unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_listed_ban_is_the_ban_that_was_made() {
+    let rig = Rig::new(0);
+    let targets = ["192.0.2.7", "192.0.2.0/24", "2001:db8::/64", "2001:db8::1"];
+    for (id, target) in (10..).zip(targets) {
+        rig.ban(target, id, reason::AUTH_FAILED, HOUR);
+    }
+    let mut bans = rig.plane.bans().unwrap();
+    bans.sort_by_key(|ban| ban.id);
+    let listed: Vec<String> = bans.iter().map(|ban| ban.target.to_string()).collect();
+    assert_eq!(listed, targets);
+    for ban in bans {
+        assert_eq!(ban.reason, reason::AUTH_FAILED);
+        assert!(ban.remaining <= HOUR && ban.remaining > HOUR / 2);
+    }
+    // An end beyond the clock's is no end.
+    rig.ban("192.0.2.9", 20, reason::BY_HAND, Duration::MAX);
+    rig.expect(&from("192.0.2.9"), XDP_DROP, VerdictReason::DropByHand);
+}
+
+async fn next(events: &mut Events) -> DropEvent {
+    let next = tokio::time::timeout(Duration::from_secs(60), events.next());
+    next.await.expect("an event").unwrap()
+}
+
+#[tokio::test]
+async fn first_hits_and_one_drop_in_n_are_reported() {
+    let rig = Rig::new(4);
+    let mut events = rig.plane.take_events().unwrap().unwrap();
+    assert!(rig.plane.take_events().unwrap().is_none());
+    rig.ban("192.0.2.7", 7, reason::AUTH_FAILED, HOUR);
+    rig.ban("2001:db8::/64", 8, reason::MALFORMED, HOUR);
+    // One run is one CPU: drops 1, 4 and 8 of it.
+    let packet = from("192.0.2.7");
+    rig.run(PROGRAM, &packet, 10);
+    let expected = DropEvent {
+        source: "192.0.2.7".parse().unwrap(),
+        ban_id: 7,
+        reason: reason::AUTH_FAILED,
+        ifindex: 1, // the test run's loopback
+        bytes: u32::try_from(packet.len()).unwrap(),
+        first_hit: true,
+    };
+    let sampled = DropEvent {
+        first_hit: false,
+        ..expected
+    };
+    assert_eq!(next(&mut events).await, expected);
+    assert_eq!(next(&mut events).await, sampled);
+    assert_eq!(next(&mut events).await, sampled);
+    rig.run(PROGRAM, &from("2001:db8::9"), 1);
+    let other = next(&mut events).await;
+    assert_eq!(other.source, "2001:db8::9".parse::<IpAddr>().unwrap());
+    assert_eq!((other.ban_id, other.first_hit), (8, true));
+}
+
+#[tokio::test]
+async fn with_sampling_off_only_first_hits_are_reported() {
+    let rig = Rig::new(0);
+    let mut events = rig.plane.take_events().unwrap().unwrap();
+    for (id, address) in [(1, "192.0.2.7"), (2, "192.0.2.8")] {
+        rig.ban(address, id, reason::BY_HAND, HOUR);
+        rig.run(PROGRAM, &from(address), 5000);
+    }
+    assert_eq!(next(&mut events).await.ban_id, 1);
+    assert_eq!(next(&mut events).await.ban_id, 2);
+}
+
+#[tokio::test]
+async fn a_full_ring_loses_reports_and_no_count() {
+    let rig = Rig::new(1);
+    rig.ban("192.0.2.7", 1, reason::BY_HAND, HOUR);
+    rig.run(PROGRAM, &from("192.0.2.7"), 20_000);
+    assert_eq!(rig.dropped_by("192.0.2.7").packets, 20_000);
+    // Once read, there is room again.
+    let mut events = rig.plane.take_events().unwrap().unwrap();
+    assert!(next(&mut events).await.first_hit);
+    rig.ban("192.0.2.8", 2, reason::BY_HAND, HOUR);
+    let mut read = 1;
+    while !next(&mut events).await.first_hit {
+        read += 1;
+        rig.run(PROGRAM, &from("192.0.2.8"), 1);
+    }
+    assert!(read < 20_000);
+}
+
+/// Shows what a packet costs; `--nocapture`. Judges nothing: another load on the machine would.
+#[test]
+fn nanoseconds_per_packet() {
+    let rig = Rig::new(1024);
+    for last in 0..8 {
+        rig.ban(&format!("198.51.100.{last}"), 1, reason::BY_HAND, HOUR);
+    }
+    let allow: Vec<Prefix> = (0..8_u8)
+        .map(|third| Prefix::covering(Ipv4Addr::new(203, 0, third, 0).into(), 24))
+        .collect();
+    rig.plane.set_allowlist(&allow).unwrap();
+    let rows = [
+        ("empty program", EMPTY_PROGRAM, from("192.0.2.1")),
+        ("not IP", PROGRAM, ethernet(&[], 0x0806, &[0; 46])),
+        ("pass, IPv4", PROGRAM, from("192.0.2.1")),
+        ("pass, IPv6", PROGRAM, from("2001:db8::1")),
+        ("allowlisted", PROGRAM, from("203.0.3.1")),
+        ("ban hit", PROGRAM, from("198.51.100.3")),
+    ];
+    let mut times = rows.each_ref().map(|_| Vec::new());
+    for _ in 0..11 {
+        for ((_, program, packet), times) in rows.iter().zip(&mut times) {
+            times.push(rig.run(program, packet, 200_000).1.as_nanos());
+        }
+    }
+    for ((name, ..), times) in rows.iter().zip(&mut times) {
+        times.sort_unstable();
+        println!("{name:14} {:4} ns", times[times.len() / 2]);
+    }
+    assert_eq!(rig.run(PROGRAM, &rows[5].2, 1).0, XDP_DROP);
+}
