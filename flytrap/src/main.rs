@@ -1,4 +1,11 @@
-//! FlyTrap.
+//! The `flytrap` command.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    flytrap::cli::main(flytrap::cli::Gateway {
+        run: flytrap::app::run,
+        deployment: flytrap::app::deployment,
+    })
+}

@@ -1,1 +1,28 @@
-//! api (being written).
+//! The control interface: JSON over HTTP/1.1 on a unix socket, its server and its client.
+//!
+//! | method and path | body | answer |
+//! | --- | --- | --- |
+//! | `GET /api/v1/status` | | [`Status`] |
+//! | `GET /api/v1/bans` | | list of [`BanView`] |
+//! | `POST /api/v1/bans` | [`BanRequest`] | [`BanView`] |
+//! | `DELETE /api/v1/bans/{prefix}` | | [`Lifted`] |
+//! | `POST /api/v1/policy/check` | [`PolicyQuestion`] | [`PolicyAnswer`] |
+//!
+//! Errors are [`Problem`]s. Times are seconds since 1970. The file permissions of the socket
+//! decide who may use it.
+
+pub mod client;
+mod problem;
+mod server;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod views;
+
+pub use problem::Problem;
+pub use server::{Control, serve};
+pub use socket::{ControlSocket, SocketError};
+pub use views::{
+    Asked, BanRequest, BanView, LedgerView, Lifted, ListenerView, PacketTally, PolicyAnswer,
+    PolicyQuestion, Status, UpstreamView, Verb, XdpInterface, XdpState, XdpView,
+};

@@ -1,0 +1,245 @@
+//! What the API says and is asked.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Prefix, UnixTime, Wallet};
+
+/// The gateway at a glance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of `flytrap`.
+    pub version: String,
+    /// When the daemon started.
+    pub since: UnixTime,
+    /// For how many seconds it has run.
+    pub uptime_s: u64,
+    /// The public name.
+    pub domain: String,
+    /// The addresses that clients connect to.
+    pub listeners: Vec<ListenerView>,
+    /// The broker.
+    pub upstream: UpstreamView,
+    /// Where grants come from.
+    pub ledger: LedgerView,
+    /// The kernel plane.
+    pub xdp: XdpView,
+    /// Open sessions.
+    pub sessions: u64,
+    /// Bans in force.
+    pub bans: u64,
+    /// The gateway's own counters by metric name.
+    pub counters: BTreeMap<String, u64>,
+    /// What works but needs attention.
+    pub warnings: Vec<String>,
+}
+
+/// An address that clients connect to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerView {
+    /// Address and port.
+    pub address: String,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// Whether tokens can be read on the wire: no TLS off loopback.
+    pub danger: bool,
+}
+
+/// The broker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamView {
+    /// Host and port.
+    pub address: String,
+    /// Whether the last dial worked; none before the first.
+    pub reachable: Option<bool>,
+    /// Connections to it.
+    pub sessions: u64,
+}
+
+/// Where grants come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerView {
+    /// The kind of ledger.
+    pub kind: String,
+    /// The file, or the contract.
+    pub source: String,
+    /// The number of the snapshot that decides now.
+    pub generation: u64,
+    /// Topic spaces in it.
+    pub spaces: u64,
+    /// Grants in it.
+    pub grants: u64,
+}
+
+/// The kernel plane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct XdpView {
+    /// Whether it is in force.
+    pub state: XdpState,
+    /// Where it is attached.
+    pub interfaces: Vec<XdpInterface>,
+    /// Packets and bytes by verdict reason.
+    pub counters: BTreeMap<String, PacketTally>,
+}
+
+/// Whether the XDP program is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum XdpState {
+    /// Not configured: bans act at accept.
+    Off,
+    /// Bans act in the kernel.
+    Attached,
+}
+
+/// An interface that the XDP program is attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct XdpInterface {
+    /// The interface.
+    pub name: String,
+    /// `native` or `generic`.
+    pub mode: String,
+    /// The kernel's number of the program, as `bpftool prog` shows it.
+    pub program_id: u32,
+}
+
+/// How much traffic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PacketTally {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// A ban in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BanView {
+    /// Its number, as events name it.
+    pub id: u64,
+    /// Who is banned.
+    pub target: Prefix,
+    /// The offence, or `by-hand`.
+    pub reason: String,
+    /// When it began.
+    pub since: UnixTime,
+    /// When it ends.
+    pub until: UnixTime,
+    /// What the kernel dropped by it; none with XDP off.
+    pub dropped: Option<PacketTally>,
+    /// What the operator noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// A ban by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BanRequest {
+    /// Who.
+    pub target: Prefix,
+    /// For how many seconds, at least 1.
+    pub seconds: u64,
+    /// Why, for other operators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Ban although the gateway advises against it.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// A ban was lifted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifted {
+    /// Who was banned.
+    pub target: Prefix,
+}
+
+/// May this wallet do that?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "PolicyForm", into = "PolicyForm")]
+pub struct PolicyQuestion {
+    /// Who asks.
+    pub wallet: Wallet,
+    /// What for.
+    pub asked: Asked,
+}
+
+/// What a [`PolicyQuestion`] is about. The text isn't checked yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// To do what.
+    pub verb: Verb,
+    /// A topic name; with [`Verb::Subscribe`] a filter, which may be shared.
+    pub topic: String,
+}
+
+/// What is to be done with a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Publish to it.
+    Publish,
+    /// Subscribe with it.
+    Subscribe,
+    /// Be delivered a message of it.
+    Receive,
+}
+
+/// A [`PolicyQuestion`] as JSON has it: the wallet, and exactly one of the others.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyForm {
+    wallet: Wallet,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    publish: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subscribe: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    receive: Option<String>,
+}
+
+impl TryFrom<PolicyForm> for PolicyQuestion {
+    type Error = &'static str;
+
+    fn try_from(form: PolicyForm) -> Result<Self, Self::Error> {
+        let (verb, topic) = match (form.publish, form.subscribe, form.receive) {
+            (Some(topic), None, None) => (Verb::Publish, topic),
+            (None, Some(topic), None) => (Verb::Subscribe, topic),
+            (None, None, Some(topic)) => (Verb::Receive, topic),
+            _ => return Err("exactly one of publish, subscribe and receive is asked for"),
+        };
+        Ok(Self {
+            wallet: form.wallet,
+            asked: Asked { verb, topic },
+        })
+    }
+}
+
+impl From<PolicyQuestion> for PolicyForm {
+    fn from(question: PolicyQuestion) -> Self {
+        let Asked { verb, topic } = question.asked;
+        let only = |wanted| (verb == wanted).then(|| topic.clone());
+        Self {
+            wallet: question.wallet,
+            publish: only(Verb::Publish),
+            subscribe: only(Verb::Subscribe),
+            receive: only(Verb::Receive),
+        }
+    }
+}
+
+/// What the policy decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyAnswer {
+    /// Permitted, or denied.
+    pub permit: bool,
+    /// The reason for programs.
+    pub reason: String,
+    /// The reason as a sentence.
+    pub sentence: String,
+    /// Until when a permit holds; none: until something changes.
+    pub until: Option<UnixTime>,
+    /// The number of the snapshot that decided.
+    pub generation: u64,
+}

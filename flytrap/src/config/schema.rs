@@ -1,0 +1,550 @@
+//! Every key with its default and range, and what keys must agree on.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::reader::{Document, Section};
+use super::{
+    Admit, Config, DEFAULT_SOCKET, Defence, DefenceRule, DeniedPublish, Finding, Gateway, Ledger,
+    LedgerKind, Limits, Listener, Log, LogFormat, LogLevel, Login, Mqtt, OFFENCES, TlsFiles,
+    Upstream, Xdp, XdpMode,
+};
+use crate::types::{MAX_TOPIC_BYTES, TopicFilter, TopicName, Wallet, escape_control};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+/// Waiting for a peer: neither so short that a slow link fails nor so long that it doesn't count.
+const PATIENCE: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=HOUR;
+/// The longest packet of MQTT: five bytes of fixed header and 268,435,455 behind it.
+const MAX_PACKET_BYTES: u64 = 268_435_460;
+/// The longest name of a unix socket that Linux takes, without the closing zero.
+const MAX_SOCKET_NAME: usize = 107;
+
+/// Whether reading a configuration also opens the files that it names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum NamedFiles {
+    MustBeReadable,
+    NotLookedAt,
+}
+
+/// Reads a whole configuration, or says everything that is wrong with it.
+pub(super) fn read(text: &str, base_dir: &Path, files: NamedFiles) -> Result<Config, Vec<Finding>> {
+    let document = Document::new(text, base_dir);
+    let config = document.parse().map(|table| {
+        let mut root = Section::root(&document, &table);
+        let listeners = listeners(&mut root, files);
+        let config = Config {
+            gateway: gateway(root.section("gateway")),
+            upstream: upstream(root.section("upstream"), &listeners, files),
+            listeners,
+            ledger: ledger(root.section("ledger"), files),
+            login: login(root.section("login")),
+            mqtt: mqtt(root.section("mqtt")),
+            limits: limits(root.section("limits")),
+            xdp: xdp(root.section("xdp")),
+            defence: defence(root.section("defence")),
+            dollar_topics: dollar_topics(&root.section("dollar_topics")),
+            log: log(root.section("log")),
+        };
+        root.close();
+        config
+    });
+    match (config, document.into_findings()) {
+        (Some(config), findings) if findings.is_empty() => Ok(config),
+        (_, findings) => Err(findings),
+    }
+}
+
+fn gateway(mut section: Section<'_, '_>) -> Gateway {
+    let domain = section.text("domain");
+    match &domain {
+        None => section.missing(
+            "domain",
+            "name the gateway as clients know it: domain = \"gw.example.org\"",
+        ),
+        Some(domain) => {
+            if let Some(problem) = domain_problem(domain.get_ref()) {
+                section.refuse(
+                    domain,
+                    format!("`domain` {problem}"),
+                    "write the public name alone, as in \"gw.example.org\": \
+                     wallets sign exactly this text",
+                );
+            }
+        }
+    }
+    let socket = section.path("socket");
+    if let Some(socket) = &socket
+        && socket.get_ref().as_os_str().len() > MAX_SOCKET_NAME
+    {
+        section.refuse(
+            socket,
+            format!("`socket` has more than {MAX_SOCKET_NAME} bytes with its directory"),
+            "choose a shorter path",
+        );
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let gateway = Gateway {
+        domain: domain.map_or_else(String::new, |domain| domain.into_inner().to_owned()),
+        state_dir: path_or(&mut section, "state_dir", "/var/lib/flytrap"),
+        socket: socket.map_or_else(|| DEFAULT_SOCKET.into(), Spanned::into_inner),
+        workers: section.number("workers", 1..=1_024).unwrap_or(cores),
+        drain_timeout: section
+            .duration("drain_timeout", Duration::ZERO..=HOUR)
+            .unwrap_or(10 * SECOND),
+    };
+    section.close();
+    gateway
+}
+
+/// What keeps `domain` from being a public name, behind the words "`domain`".
+fn domain_problem(domain: &str) -> Option<&'static str> {
+    if domain.contains("://") {
+        Some("is a name, without a scheme like mqtts://")
+    } else if domain.contains(':') {
+        Some("is a name, without a port")
+    } else if domain.bytes().any(|b| b.is_ascii_uppercase()) {
+        Some("must be lower case")
+    } else if domain.len() > 253 {
+        Some("has more than 253 characters")
+    } else if domain.split('.').any(|label| {
+        label.is_empty()
+            || label.len() > 63
+            || label.starts_with('-')
+            || label.ends_with('-')
+            || !label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    }) {
+        Some("is no host name: letters, digits and hyphens, in labels parted by dots")
+    } else {
+        None
+    }
+}
+
+fn listeners(root: &mut Section<'_, '_>, files: NamedFiles) -> Vec<Listener> {
+    let sections = root.sections("listener", "listener");
+    let help = "give clients somewhere to connect to: [[listener]], bind = \"127.0.0.1:1883\"";
+    match &sections {
+        None => root.missing("listener", help),
+        Some(none) if none.is_empty() => root.refuse_all("there is no listener", help),
+        Some(_) => {}
+    }
+    let mut listeners: Vec<Listener> = Vec::new();
+    for mut section in sections.unwrap_or_default() {
+        let bind = section.parsed::<SocketAddr>("bind", "write address and port: \"0.0.0.0:8883\"");
+        let danger = section.switch("danger_tokens_readable_on_the_wire");
+        let with_tls = section.has("tls");
+        let tls = section
+            .optional_section("tls")
+            .and_then(|section| tls_files(section, files));
+        if let (Some(danger), true) = (&danger, with_tls)
+            && *danger.get_ref()
+        {
+            section.refuse(
+                danger,
+                "`danger_tokens_readable_on_the_wire` contradicts `tls`",
+                "remove one of the two",
+            );
+        }
+        let danger = danger.is_some_and(Spanned::into_inner);
+        match bind {
+            None => section.missing("bind", "write address and port: bind = \"0.0.0.0:8883\""),
+            Some(bind) => {
+                let address = *bind.get_ref();
+                if !address.ip().is_loopback() && !with_tls && !danger {
+                    section.refuse(
+                        &bind,
+                        format!("{address} is reachable from outside and has no TLS: whoever is on the way can read login tokens and use them until they expire"),
+                        "add tls = { certificate_file = \"…\", key_file = \"…\" }, bind to \
+                         127.0.0.1, or, knowing this, set danger_tokens_readable_on_the_wire = true",
+                    );
+                }
+                if address.port() != 0 && listeners.iter().any(|other| other.bind == address) {
+                    section.refuse(
+                        &bind,
+                        format!("another listener has {address} already"),
+                        "give each its own address and port",
+                    );
+                }
+                listeners.push(Listener {
+                    bind: address,
+                    danger_tokens_readable_on_the_wire: danger,
+                    tls,
+                });
+            }
+        }
+        section.close();
+    }
+    listeners
+}
+
+fn tls_files(mut section: Section<'_, '_>, files: NamedFiles) -> Option<TlsFiles> {
+    let help = "a TLS listener needs certificate_file and key_file, both PEM";
+    let certificate = named_file(&mut section, "certificate_file", help, files);
+    let key = named_file(&mut section, "key_file", help, files);
+    section.close();
+    Some(TlsFiles {
+        certificate_file: certificate?,
+        key_file: key?,
+    })
+}
+
+fn upstream(mut section: Section<'_, '_>, listeners: &[Listener], files: NamedFiles) -> Upstream {
+    let help = "write host and port of the broker: address = \"127.0.0.1:1883\"";
+    let address = section.text("address");
+    match &address {
+        None => section.missing("address", help),
+        Some(address) if !is_host_and_port(address.get_ref()) => {
+            let shown = escape_control(address.get_ref());
+            section.refuse(address, format!("`{shown}` is no host and port"), help);
+        }
+        Some(address) => {
+            let to = address.get_ref().parse::<SocketAddr>();
+            if to.is_ok_and(|to| listeners.iter().any(|listener| reaches(to, listener.bind))) {
+                section.refuse(
+                    address,
+                    "this is a listener of the gateway itself, not the broker",
+                    "let broker and gateway listen on different ports or addresses",
+                );
+            }
+        }
+    }
+    let username = section.text("username");
+    let password_at = section.path("password_file");
+    let password_file = password_at.as_ref().map(|at| at.get_ref().clone());
+    match (&username, &password_at) {
+        (Some(username), None) => section.refuse(
+            username,
+            "`username` without `password_file`",
+            "name the file that holds the password, or remove username",
+        ),
+        (None, Some(file)) => section.refuse(
+            file,
+            "`password_file` without `username`",
+            "add the username that the password belongs to",
+        ),
+        _ => {}
+    }
+    if let Some(file) = &password_at {
+        check_readable(&section, "password_file", file, files);
+    }
+    let upstream = Upstream {
+        address: address.map_or_else(String::new, |address| address.into_inner().to_owned()),
+        connect_timeout: section
+            .duration("connect_timeout", PATIENCE)
+            .unwrap_or(5 * SECOND),
+        username: username.map(|username| username.into_inner().to_owned()),
+        password_file,
+    };
+    section.close();
+    upstream
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    let host_is_fine = match host.strip_prefix('[') {
+        Some(rest) => rest
+            .strip_suffix(']')
+            .is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
+        None => {
+            !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+        }
+    };
+    host_is_fine && port.parse::<u16>().is_ok_and(|port| port != 0)
+}
+
+/// Whether dialling `to` arrives at a listener bound to `bind`.
+fn reaches(to: SocketAddr, bind: SocketAddr) -> bool {
+    to == bind || (to.port() == bind.port() && bind.ip().is_unspecified() && to.ip().is_loopback())
+}
+
+fn ledger(mut section: Section<'_, '_>, files: NamedFiles) -> Ledger {
+    let kind = section.choice("kind", &[("file", LedgerKind::File)]);
+    let help = "name the file of topic spaces and grants: path = \"ledger.toml\"";
+    let path = named_file(&mut section, "path", help, files);
+    let spaces = section.texts("spaces").unwrap_or_default();
+    for space in &spaces {
+        if TopicName::new(space.get_ref()).is_err() || space.get_ref().contains('/') {
+            section.refuse(
+                space,
+                format!(
+                    "`{}` is no top-level topic space",
+                    escape_control(space.get_ref())
+                ),
+                "write the first level of its topics, without / and wildcards",
+            );
+        }
+    }
+    section.close();
+    Ledger {
+        kind: kind.unwrap_or(LedgerKind::File),
+        path: path.unwrap_or_default(),
+        spaces: owned(spaces),
+    }
+}
+
+fn login(mut section: Section<'_, '_>) -> Login {
+    let admit = section.choice(
+        "admit",
+        &[("entitled", Admit::Entitled), ("any", Admit::Any)],
+    );
+    let max = section
+        .duration("max_token_lifetime", MINUTE..=30 * DAY)
+        .unwrap_or(DAY);
+    let max_bound = section
+        .duration("max_bound_token_lifetime", max..=400 * DAY)
+        .unwrap_or(max.max(DAY));
+    let login = Login {
+        admit: admit.unwrap_or(Admit::Entitled),
+        max_token_lifetime: max,
+        max_bound_token_lifetime: max_bound,
+        stale_delay: section
+            .duration("stale_delay", Duration::ZERO..=MINUTE)
+            .unwrap_or(SECOND),
+    };
+    section.close();
+    login
+}
+
+fn mqtt(mut section: Section<'_, '_>) -> Mqtt {
+    let choices = [
+        ("acknowledge", DeniedPublish::Acknowledge),
+        ("close", DeniedPublish::Close),
+    ];
+    let mqtt = Mqtt {
+        denied_publish: section
+            .choice("denied_publish", &choices)
+            .unwrap_or(DeniedPublish::Acknowledge),
+    };
+    section.close();
+    mqtt
+}
+
+fn limits(mut section: Section<'_, '_>) -> Limits {
+    let topic_bytes = MAX_TOPIC_BYTES as u64;
+    let limits = Limits {
+        tls_handshake_timeout: section
+            .duration("tls_handshake_timeout", PATIENCE)
+            .unwrap_or(10 * SECOND),
+        connect_timeout: section
+            .duration("connect_timeout", PATIENCE)
+            .unwrap_or(10 * SECOND),
+        connect_bytes: section
+            .number("connect_bytes", 512..=1_048_576)
+            .unwrap_or(16_384),
+        packet_bytes: section
+            .number("packet_bytes", 512..=MAX_PACKET_BYTES)
+            .unwrap_or(1_048_576),
+        topic_bytes: section
+            .number("topic_bytes", 1..=topic_bytes)
+            .unwrap_or(1_024),
+        topic_levels: section
+            .number("topic_levels", 1..=topic_bytes)
+            .unwrap_or(32),
+        filters: section.number("filters", 1..=65_535).unwrap_or(64),
+        connections: section
+            .number("connections", 1..=10_000_000)
+            .unwrap_or(10_000),
+        connections_per_address: section
+            .number("connections_per_address", 1..=10_000_000)
+            .unwrap_or(1_000),
+    };
+    section.close();
+    limits
+}
+
+fn xdp(mut section: Section<'_, '_>) -> Xdp {
+    let interfaces = section.texts("interfaces").unwrap_or_default();
+    for (index, interface) in interfaces.iter().enumerate() {
+        let name: &str = interface.get_ref();
+        // Linux, dev_valid_name().
+        if name.is_empty()
+            || name.len() > 15
+            || name == "."
+            || name == ".."
+            || name.contains(['/', ':'])
+            || name.contains(char::is_whitespace)
+        {
+            section.refuse(
+                interface,
+                format!("`{}` is no interface name", escape_control(name)),
+                "`ip link` lists the names",
+            );
+        } else if interfaces
+            .iter()
+            .take(index)
+            .any(|other| other.get_ref() == interface.get_ref())
+        {
+            section.refuse(interface, format!("`{name}` stands twice"), "remove one");
+        }
+    }
+    let modes = [
+        ("native", XdpMode::Native),
+        ("generic", XdpMode::Generic),
+        ("auto", XdpMode::Auto),
+    ];
+    let xdp = Xdp {
+        interfaces: owned(interfaces),
+        mode: section.choice("mode", &modes).unwrap_or(XdpMode::Native),
+        pin_dir: path_or(&mut section, "pin_dir", "/sys/fs/bpf/flytrap"),
+        detach_on_exit: section
+            .switch("detach_on_exit")
+            .is_some_and(Spanned::into_inner),
+        event_sample: section
+            .number("event_sample", 1..=u64::from(u32::MAX))
+            .unwrap_or(1_024),
+    };
+    section.close();
+    xdp
+}
+
+fn defence(mut section: Section<'_, '_>) -> Defence {
+    let allowlist = section.texts("allowlist").unwrap_or_default();
+    let allowlist = section.each_parsed(allowlist, "write prefixes: [\"192.0.2.0/24\"]");
+    let rules = match section.sections("rule", "defence.rule") {
+        None => vec![DefenceRule {
+            offence: "auth-failed".to_owned(),
+            more_than: 5,
+            consecutive: true,
+            window: HOUR,
+            ban: 10 * MINUTE,
+            ban_max: DAY,
+        }],
+        Some(sections) => sections.into_iter().map(defence_rule).collect(),
+    };
+    section.close();
+    Defence { allowlist, rules }
+}
+
+fn defence_rule(mut section: Section<'_, '_>) -> DefenceRule {
+    let offences = OFFENCES.map(|name| (name, name));
+    let offence = section.choice("offence", &offences);
+    if offence.is_none() {
+        section.missing("offence", "say what is counted: offence = \"auth-failed\"");
+    }
+    let more_than = section.number("more_than", 0..=1_000_000);
+    let consecutive = section.switch("consecutive");
+    let window = section.duration("window", SECOND..=30 * DAY);
+    let ban = section
+        .duration("ban", SECOND..=400 * DAY)
+        .unwrap_or(10 * MINUTE);
+    let ban_max = section.duration("ban_max", ban..=400 * DAY);
+    section.close();
+    DefenceRule {
+        offence: offence.unwrap_or_default().to_owned(),
+        more_than: more_than.unwrap_or(5),
+        consecutive: consecutive.is_some_and(Spanned::into_inner),
+        window: window.unwrap_or(HOUR),
+        ban,
+        ban_max: ban_max.unwrap_or(ban.max(DAY)),
+    }
+}
+
+fn dollar_topics(section: &Section<'_, '_>) -> BTreeMap<String, Vec<Wallet>> {
+    let mut topics = BTreeMap::new();
+    for (filter, wallets) in section.entries() {
+        let name: &str = filter.get_ref();
+        let help = "write a filter for the broker's own topics: \"$SYS/#\"";
+        let shown = escape_control(name);
+        if let Err(error) = TopicFilter::new(name) {
+            section.refuse(&filter, format!("`{shown}`: {error}"), help);
+        } else if !name.starts_with('$') {
+            section.refuse(&filter, format!("`{shown}` doesn't begin with $"), help);
+        } else if name == "$share" || name.starts_with("$share/") {
+            section.refuse(
+                &filter,
+                format!("`{shown}` is a shared subscription, not a topic of the broker"),
+                help,
+            );
+        }
+        let texts = section.texts_of(&shown, wallets);
+        let wallets = section.each_parsed(texts, "list wallets: [\"0x…\"], 40 hex digits each");
+        topics.insert(name.to_owned(), wallets);
+    }
+    topics
+}
+
+fn log(mut section: Section<'_, '_>) -> Log {
+    let levels = [
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+        ("trace", LogLevel::Trace),
+    ];
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let log = Log {
+        level: section.choice("level", &levels).unwrap_or(LogLevel::Info),
+        format: section
+            .choice("format", &formats)
+            .unwrap_or(LogFormat::Text),
+    };
+    section.close();
+    log
+}
+
+fn owned(texts: Vec<Spanned<&str>>) -> Vec<String> {
+    texts
+        .into_iter()
+        .map(|text| text.into_inner().to_owned())
+        .collect()
+}
+
+fn path_or(section: &mut Section<'_, '_>, key: &'static str, default: &str) -> PathBuf {
+    section
+        .path(key)
+        .map_or_else(|| default.into(), Spanned::into_inner)
+}
+
+/// The file that `key` must name.
+fn named_file(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    help: &str,
+    files: NamedFiles,
+) -> Option<PathBuf> {
+    let path = section.path(key);
+    match &path {
+        Some(path) => check_readable(section, key, path, files),
+        None => section.missing(key, help),
+    }
+    path.map(Spanned::into_inner)
+}
+
+fn check_readable(
+    section: &Section<'_, '_>,
+    key: &str,
+    path: &Spanned<PathBuf>,
+    files: NamedFiles,
+) {
+    if files == NamedFiles::NotLookedAt {
+        return;
+    }
+    // Opening a directory succeeds; reading it doesn't.
+    let read = File::open(path.get_ref()).and_then(|mut file| file.read(&mut [0; 1]));
+    if let Err(error) = read {
+        section.refuse(
+            path,
+            format!("`{key}` can't be read: {error}"),
+            &format!(
+                "looked for {}: relative names start at the directory of the configuration",
+                path.get_ref().display()
+            ),
+        );
+    }
+}
