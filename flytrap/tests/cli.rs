@@ -264,6 +264,7 @@ impl Control for Fake {
         Ok(BanView {
             id: 1,
             target: request.target,
+            standing: "banned".to_owned(),
             reason: "by-hand".to_owned(),
             since,
             until: since.plus(request.seconds),

@@ -68,6 +68,7 @@ impl Control for Fake {
         let ban = BanView {
             id: 1,
             target: request.target,
+            standing: "banned".to_owned(),
             reason: "by-hand".to_owned(),
             since: UnixTime(0),
             until: UnixTime(request.seconds),

@@ -120,6 +120,8 @@ pub struct BanView {
     pub id: u64,
     /// Who is banned.
     pub target: Prefix,
+    /// `banned`; or `throttled`, while a session of it is alive that proved who it is.
+    pub standing: String,
     /// The offence, or `by-hand`.
     pub reason: String,
     /// When it began.

@@ -109,10 +109,13 @@ pub(super) fn bans(bans: &[BanView], now: UnixTime) -> String {
         return "nobody is banned".to_owned();
     }
     let mut table = table();
-    table.set_header(["TARGET", "REASON", "SINCE", "UNTIL", "DROPPED", "NOTE"]);
+    table.set_header([
+        "TARGET", "STANDING", "REASON", "SINCE", "UNTIL", "DROPPED", "NOTE",
+    ]);
     for ban in bans {
         table.add_row([
             ban.target.to_string(),
+            ban.standing.clone(),
             ban.reason.clone(),
             ban.since.to_string(),
             ends(ban.until, now),
@@ -124,7 +127,12 @@ pub(super) fn bans(bans: &[BanView], now: UnixTime) -> String {
 }
 
 pub(super) fn banned(ban: &BanView, now: UnixTime) -> String {
-    format!("{} is banned until {}", ban.target, ends(ban.until, now))
+    format!(
+        "{} is {} until {}",
+        ban.target,
+        ban.standing,
+        ends(ban.until, now)
+    )
 }
 
 pub(super) fn answer(answer: &PolicyAnswer) -> String {
@@ -187,6 +195,7 @@ mod tests {
         BanView {
             id: 1,
             target: "192.0.2.7".parse().unwrap(),
+            standing: "banned".to_owned(),
             reason: "auth-failed".to_owned(),
             since: UnixTime(1_767_225_600),
             until: UnixTime(1_767_226_200),

@@ -186,6 +186,8 @@ pub struct Limits {
     pub topic_levels: usize,
     /// Filters in one SUBSCRIBE or UNSUBSCRIBE.
     pub filters: usize,
+    /// Filters that one session may hold.
+    pub subscriptions: usize,
     /// Connections at a time.
     pub connections: usize,
     /// Connections at a time of one IPv4 address or IPv6 /64.

@@ -357,6 +357,9 @@ fn limits(mut section: Section<'_, '_>) -> Limits {
             .number("topic_levels", 1..=topic_bytes)
             .unwrap_or(32),
         filters: section.number("filters", 1..=65_535).unwrap_or(64),
+        subscriptions: section
+            .number("subscriptions", 1..=1_000_000)
+            .unwrap_or(1_024),
         connections: section
             .number("connections", 1..=10_000_000)
             .unwrap_or(10_000),

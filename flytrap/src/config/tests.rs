@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::offence::Offence;
 
 const EXAMPLE: &str = include_str!("../../../docs/examples/flytrap.toml");
 const REFERENCE: &str = include_str!("../../../docs/configuration.md");
@@ -294,6 +295,11 @@ fn named_files_must_be_readable() {
 }
 
 #[test]
+fn a_rule_can_count_every_offence() {
+    assert_eq!(OFFENCES, Offence::ALL.map(Offence::as_str));
+}
+
+#[test]
 fn tls_of_the_wrong_type_is_one_problem() {
     let shown = problem_of("[[listener]]\nbind = \"0.0.0.0:2\"\ntls = true\n");
     assert!(
@@ -361,6 +367,7 @@ packet_bytes = 268435460
 topic_bytes = 65535
 topic_levels = 1
 filters = 1
+subscriptions = 1
 connections = 1
 connections_per_address = 1
 [xdp]
@@ -464,5 +471,5 @@ fn the_reference_says_the_defaults_that_hold() {
         assert!(effective.contains(&row), "{row:?}\n{text}");
         compared += 1;
     }
-    assert_eq!(compared, 34);
+    assert_eq!(compared, 35);
 }
