@@ -42,12 +42,23 @@ pub fn run(config: Config) -> Result<(), Failure> {
 async fn serve(config: Config) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
     let gateway = start::build(&config).await?;
-    let start::Gateway { control, socket, bans_task, drops, workers, surroundings } = gateway;
+    let start::Gateway {
+        control,
+        socket,
+        bans_task,
+        drops,
+        workers,
+        surroundings,
+    } = gateway;
 
     let finished = CancellationToken::new();
     let bans_task = tokio::spawn(bans_task.run(finished.clone()));
     if let Some(drops) = drops {
-        tokio::spawn(start::report_drops(drops, surroundings.metrics.clone(), config.xdp.event_sample));
+        tokio::spawn(start::report_drops(
+            drops,
+            surroundings.metrics.clone(),
+            config.xdp.event_sample,
+        ));
     }
     let watch = start::watch_upstream(Arc::clone(&control), finished.clone());
     let watch = tokio::spawn(watch);
@@ -58,7 +69,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
     control.say_ready();
 
     stop.wait().await;
-    tracing::info!(sessions = surroundings.registry.count(), "stopping: a second signal cuts");
+    tracing::info!(
+        sessions = surroundings.registry.count(),
+        "stopping: a second signal cuts"
+    );
     surroundings.drain.cancel();
     let cut = CancellationToken::new();
     let stopping = running.stop(config.gateway.drain_timeout, cut.clone());

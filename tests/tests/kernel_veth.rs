@@ -426,7 +426,11 @@ fn pins_of_another_abi_are_refused_and_left() {
     let error = lab.refused(&["gw0"]);
     let text = error.to_string();
     assert!(matches!(error, KernelError::AbiMismatch { .. }), "{text}");
-    assert!(text.contains(&format!("rm -r {}", lab.pin_dir.display())));
+    assert!(
+        error
+            .help()
+            .contains(&format!("rm -r {}", lab.pin_dir.display()))
+    );
     assert_eq!(lab.pins(), pins);
     assert_eq!(attached("gw0"), before);
 

@@ -38,11 +38,15 @@ impl Control {
         surroundings: &Surroundings,
         plane: Option<Arc<KernelPlane>>,
     ) -> Self {
-        let listeners = config.listeners.iter().zip(bound).map(|(listener, address)| ListenerView {
-            address: address.to_string(),
-            tls: listener.tls.is_some(),
-            danger: listener.danger_tokens_readable_on_the_wire,
-        });
+        let listeners = config
+            .listeners
+            .iter()
+            .zip(bound)
+            .map(|(listener, address)| ListenerView {
+                address: address.to_string(),
+                tls: listener.tls.is_some(),
+                danger: listener.danger_tokens_readable_on_the_wire,
+            });
         Self {
             surroundings: surroundings.clone(),
             plane,
@@ -70,7 +74,9 @@ impl Control {
 
     /// Takes the program off the interfaces, if the configuration wants that.
     pub(super) fn close_kernel(&self) -> Result<(), Failure> {
-        self.plane.as_ref().map_or(Ok(()), |plane| plane.close().map_err(kernel_failure))
+        self.plane
+            .as_ref()
+            .map_or(Ok(()), |plane| plane.close().map_err(kernel_failure))
     }
 
     pub(super) async fn check_upstream(&self) {
@@ -103,14 +109,24 @@ impl Control {
                     .to_owned(),
             ),
             Some(plane) => {
-                let detached = plane.status().interfaces.into_iter().filter(|one| !one.attached);
+                let detached = plane
+                    .status()
+                    .interfaces
+                    .into_iter()
+                    .filter(|one| !one.attached);
                 warnings.extend(detached.map(|interface| {
-                    format!("{} no longer has the program: restart flytrap", interface.name)
+                    format!(
+                        "{} no longer has the program: restart flytrap",
+                        interface.name
+                    )
                 }));
             }
         }
         if !self.upstream_reachable.load(Ordering::Relaxed) {
-            warnings.push(format!("the broker at {} can't be reached", self.surroundings.upstream));
+            warnings.push(format!(
+                "the broker at {} can't be reached",
+                self.surroundings.upstream
+            ));
         }
         warnings
     }
@@ -134,10 +150,17 @@ impl Control {
             .to_owned(),
             program_id: status.program_id,
         });
-        let counters = plane.counters().unwrap_or_default().into_iter().map(|(reason, count)| {
-            let tally = PacketTally { packets: count.packets, bytes: count.bytes };
-            (reason.name().to_owned(), tally)
-        });
+        let counters = plane
+            .counters()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(reason, count)| {
+                let tally = PacketTally {
+                    packets: count.packets,
+                    bytes: count.bytes,
+                };
+                (reason.name().to_owned(), tally)
+            });
         XdpView {
             state: XdpState::Attached,
             interfaces: interfaces.collect(),
@@ -148,7 +171,9 @@ impl Control {
     fn counters(&self) -> BTreeMap<String, u64> {
         // A struct of numbers is an object of numbers.
         let snapshot = self.surroundings.metrics.snapshot();
-        serde_json::to_value(snapshot).and_then(serde_json::from_value).unwrap_or_default()
+        serde_json::to_value(snapshot)
+            .and_then(serde_json::from_value)
+            .unwrap_or_default()
     }
 }
 
@@ -186,7 +211,12 @@ impl crate::api::Control for Control {
     }
 
     async fn bans(&self) -> Result<Vec<BanView>, Problem> {
-        let records = self.surroundings.bans.list().await.map_err(|error| problem(&error))?;
+        let records = self
+            .surroundings
+            .bans
+            .list()
+            .await
+            .map_err(|error| problem(&error))?;
         Ok(records.into_iter().map(view).collect())
     }
 
@@ -194,7 +224,9 @@ impl crate::api::Control for Control {
         let duration = Duration::from_secs(request.seconds);
         let note = request.note.unwrap_or_default();
         let bans = &self.surroundings.bans;
-        let banned = bans.add(request.target, duration, note, request.force).await;
+        let banned = bans
+            .add(request.target, duration, note, request.force)
+            .await;
         let record = banned.map_err(|error| problem(&error))?;
         let ended = self.surroundings.registry.end_all_of(&request.target);
         if ended > 0 {
@@ -204,14 +236,21 @@ impl crate::api::Control for Control {
     }
 
     async fn lift(&self, target: Prefix) -> Result<Lifted, Problem> {
-        self.surroundings.bans.lift(target).await.map_err(|error| problem(&error))?;
+        self.surroundings
+            .bans
+            .lift(target)
+            .await
+            .map_err(|error| problem(&error))?;
         Ok(Lifted { target })
     }
 
     async fn check(&self, question: PolicyQuestion) -> Result<PolicyAnswer, Problem> {
         let Asked { verb, topic } = &question.asked;
         let not_a_topic = |error: crate::types::BadTopic| {
-            Problem::bad_request(error.to_string(), "see section 4.7 of the MQTT specification")
+            Problem::bad_request(
+                error.to_string(),
+                "see section 4.7 of the MQTT specification",
+            )
         };
         let action = match verb {
             Verb::Publish => Action::Publish(TopicName::new(topic).map_err(not_a_topic)?),
@@ -221,14 +260,23 @@ impl crate::api::Control for Control {
             }
         };
         let snapshot = self.surroundings.mirror.current();
-        let principal = Principal { wallet: question.wallet, client_id: String::new() };
+        let principal = Principal {
+            wallet: question.wallet,
+            client_id: String::new(),
+        };
         let decision = decide(&snapshot, &principal, action, self.surroundings.clock.now());
         let (permit, reason, sentence, until) = match decision {
             Decision::Permit { why, until } => (true, why.as_str(), why.to_string(), until),
             Decision::Deny { reason } => (false, reason.as_str(), reason.to_string(), None),
         };
         let reason = reason.to_owned();
-        Ok(PolicyAnswer { permit, reason, sentence, until, generation: snapshot.generation })
+        Ok(PolicyAnswer {
+            permit,
+            reason,
+            sentence,
+            until,
+            generation: snapshot.generation,
+        })
     }
 }
 
@@ -240,9 +288,10 @@ fn view(record: BanRecord) -> BanView {
         reason: record.reason.to_string(),
         since: record.since,
         until: record.until,
-        dropped: record
-            .dropped
-            .map(|dropped| PacketTally { packets: dropped.packets, bytes: dropped.bytes }),
+        dropped: record.dropped.map(|dropped| PacketTally {
+            packets: dropped.packets,
+            bytes: dropped.bytes,
+        }),
         note: Some(record.note).filter(|note| !note.is_empty()),
     }
 }

@@ -118,8 +118,14 @@ pub(super) fn broker_account(
         return Ok(None);
     };
     let mut password = std::fs::read(file).map_err(|error| (error, file.as_path()))?;
-    while password.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
+    while password
+        .last()
+        .is_some_and(|byte| matches!(byte, b'\n' | b'\r'))
+    {
         password.pop();
     }
-    Ok(Some(session::BrokerAccount { user_name: user_name.clone(), password }))
+    Ok(Some(session::BrokerAccount {
+        user_name: user_name.clone(),
+        password,
+    }))
 }

@@ -51,8 +51,12 @@ pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
     make_state_dir(&config.gateway.state_dir)?;
     let workers = Workers::bind(&listeners, config.gateway.workers).map_err(|error| {
         Failure::new(exit::FAIL, &error).help(match error.source.kind() {
-            std::io::ErrorKind::AddrInUse => "another process has this port: stop it, or choose another bind",
-            std::io::ErrorKind::AddrNotAvailable => "no interface has this address: `ip -br address` lists them",
+            std::io::ErrorKind::AddrInUse => {
+                "another process has this port: stop it, or choose another bind"
+            }
+            std::io::ErrorKind::AddrNotAvailable => {
+                "no interface has this address: `ip -br address` lists them"
+            }
             std::io::ErrorKind::PermissionDenied => "ports under 1024 need CAP_NET_BIND_SERVICE",
             _ => "choose another bind",
         })
@@ -70,9 +74,13 @@ pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
         Some(plane) => Arc::clone(plane) as _,
         None => Arc::new(NoKernel),
     };
-    let (bans, bans_task) =
-        Bans::start(settings::bans(config), blocklist, Arc::clone(&clock), metrics.clone())
-            .map_err(|error| bans_failure(&error, config))?;
+    let (bans, bans_task) = Bans::start(
+        settings::bans(config),
+        blocklist,
+        Arc::clone(&clock),
+        metrics.clone(),
+    )
+    .map_err(|error| bans_failure(&error, config))?;
     let session = settings::session(config, ledger.deployment(&config.gateway.domain), account);
     let surroundings = Surroundings {
         session: Arc::new(session),
@@ -87,7 +95,14 @@ pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
         drain: CancellationToken::new(),
     };
     let control = Control::new(config, workers.addresses(), &surroundings, plane);
-    Ok(Gateway { control: Arc::new(control), socket, bans_task, drops, workers, surroundings })
+    Ok(Gateway {
+        control: Arc::new(control),
+        socket,
+        bans_task,
+        drops,
+        workers,
+        surroundings,
+    })
 }
 
 fn listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
@@ -102,7 +117,10 @@ fn listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
                 })?,
             ),
         };
-        Ok(Listener { bind: listener.bind, tls })
+        Ok(Listener {
+            bind: listener.bind,
+            tls,
+        })
     };
     config.listeners.iter().map(listener).collect()
 }
@@ -116,15 +134,22 @@ async fn reach_broker(config: &Config) -> Result<(), Failure> {
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("no answer within {:?}", config.upstream.connect_timeout),
     };
-    Err(Failure::new(exit::UNAVAILABLE, format_args!("the broker at {address} can't be reached"))
-        .cause(cause)
-        .help("start the broker, or correct upstream.address"))
+    Err(Failure::new(
+        exit::UNAVAILABLE,
+        format_args!("the broker at {address} can't be reached"),
+    )
+    .cause(cause)
+    .help("start the broker, or correct upstream.address"))
 }
 
 fn make_state_dir(path: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(path).map_err(|error| {
         let denied = error.kind() == std::io::ErrorKind::PermissionDenied;
-        let code = if denied { exit::NOT_PERMITTED } else { exit::FAIL };
+        let code = if denied {
+            exit::NOT_PERMITTED
+        } else {
+            exit::FAIL
+        };
         Failure::new(code, format_args!("{} can't be made", path.display()))
             .cause(error)
             .help("choose a gateway.state_dir that this user may write to")
@@ -135,7 +160,9 @@ fn kernel_plane(config: &Config) -> Result<Option<Arc<KernelPlane>>, Failure> {
     if config.xdp.interfaces.is_empty() {
         return Ok(None);
     }
-    KernelPlane::start(settings::kernel(config)).map(|plane| Some(Arc::new(plane))).map_err(kernel_failure)
+    KernelPlane::start(settings::kernel(config))
+        .map(|plane| Some(Arc::new(plane)))
+        .map_err(kernel_failure)
 }
 
 pub(super) fn ledger_failure(error: LedgerFileError) -> Failure {
@@ -148,14 +175,18 @@ pub(super) fn kernel_failure(error: KernelError) -> Failure {
         KernelError::UnknownInterface { .. } => exit::CONFIG,
         _ => exit::FAIL,
     };
-    Failure::new(code, "the kernel program can't be put in force").cause(&error).help(error.help())
+    Failure::new(code, "the kernel program can't be put in force")
+        .cause(&error)
+        .help(error.help())
 }
 
 fn bans_failure(error: &bans::StartError, config: &Config) -> Failure {
-    Failure::new(exit::FAIL, "the bans can't be put in force").cause(error).help(format_args!(
-        "{} must be writable and hold no damaged bans.db",
-        config.gateway.state_dir.display()
-    ))
+    Failure::new(exit::FAIL, "the bans can't be put in force")
+        .cause(error)
+        .help(format_args!(
+            "{} must be writable and hold no damaged bans.db",
+            config.gateway.state_dir.display()
+        ))
 }
 
 /// Turns the kernel's reports into events, to the end of the process.

@@ -9,46 +9,32 @@ use flytrap_common::abi::ABI_VERSION;
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// The binary holds no kernel program.
-    #[error(
-        "this binary was built without the kernel program: run `cargo xtask build-ebpf` and build \
-         it again, or switch XDP off with `interfaces = []` in [xdp]"
-    )]
+    #[error("this binary was built without the kernel program")]
     NotBuilt,
     /// The process may not load or attach programs.
-    #[error(
-        "not privileged: {missing} is needed to load and attach the kernel program; run as root \
-         or give the service this capability"
-    )]
+    #[error("not privileged: {missing} is needed to load and attach the kernel program")]
     NotPrivileged {
         /// The capability.
         missing: &'static str,
     },
     /// The kernel doesn't describe its own types.
-    #[error(
-        "this kernel has no BTF: /sys/kernel/btf/vmlinux is missing; a kernel with \
-         CONFIG_DEBUG_INFO_BTF=y is needed, as every current distribution has"
-    )]
+    #[error("this kernel has no BTF: /sys/kernel/btf/vmlinux is missing")]
     NoBtf,
     /// The pin directory isn't on a BPF file system.
-    #[error(
-        "{path} is on no BPF file system: type `mount -t bpf bpf /sys/fs/bpf`, or set pin_dir in \
-         [xdp] to a directory below it",
-        path = path.display()
-    )]
+    #[error("{path} is on no BPF file system", path = path.display())]
     NoBpffs {
         /// The pin directory, or what is to hold it.
         path: PathBuf,
     },
     /// There is no such interface.
-    #[error("there is no network interface `{name}` here: `ip -br link` lists them")]
+    #[error("there is no network interface `{name}` here")]
     UnknownInterface {
         /// As configured.
         name: String,
     },
     /// Someone else's program is attached.
     #[error(
-        "interface {interface} already has another XDP program ({}): FlyTrap replaces none; \
-         detach it with what attached it, or take {interface} out of `interfaces` in [xdp]",
+        "interface {interface} already has another XDP program ({}), and FlyTrap replaces none",
         taken_by(*program_id, program_name)
     )]
     InterfaceTaken {
@@ -60,10 +46,7 @@ pub enum KernelError {
         program_name: String,
     },
     /// The driver can't run XDP programs.
-    #[error(
-        "interface {interface} takes no XDP program in native mode ({source}): set mode = \
-         \"generic\" or \"auto\" in [xdp]"
-    )]
+    #[error("interface {interface} takes no XDP program in native mode: {source}")]
     NativeUnsupported {
         /// The interface.
         interface: String,
@@ -72,9 +55,7 @@ pub enum KernelError {
     },
     /// Pinned maps of another FlyTrap.
     #[error(
-        "{dir} holds the maps of a FlyTrap with another ABI ({found}; this one has {ABI_VERSION}): \
-         stop that one and type `rm -r {dir}`, which detaches its program and forgets the \
-         kernel's counters; bans come back from the database",
+        "{dir} holds the maps of a FlyTrap with another ABI ({found}; this one has {ABI_VERSION})",
         dir = dir.display()
     )]
     AbiMismatch {
@@ -84,7 +65,7 @@ pub enum KernelError {
         found: String,
     },
     /// A table has no room.
-    #[error("the kernel table {map} is full: no further ban until one of its bans ends")]
+    #[error("the kernel table {map} is full")]
     Full {
         /// The map.
         map: &'static str,
@@ -127,6 +108,42 @@ fn taken_by(id: u32, name: &str) -> String {
 }
 
 impl KernelError {
+    /// What to do about it; empty where there is no general advice.
+    pub fn help(&self) -> String {
+        match self {
+            Self::NotBuilt => "run `cargo xtask build-ebpf` and build again, or switch XDP off \
+                               with interfaces = [] in [xdp]"
+                .to_owned(),
+            Self::NotPrivileged { missing } => {
+                format!("run as root, or give the service {missing}")
+            }
+            Self::NoBtf => "use a kernel with CONFIG_DEBUG_INFO_BTF=y, as current distributions \
+                            have, or switch XDP off with interfaces = [] in [xdp]"
+                .to_owned(),
+            Self::NoBpffs { .. } => "type `mount -t bpf bpf /sys/fs/bpf`, or set pin_dir in [xdp] \
+                                     to a directory below it"
+                .to_owned(),
+            Self::UnknownInterface { .. } => {
+                "`ip -br link` lists the interfaces; correct `interfaces` in [xdp]".to_owned()
+            }
+            Self::InterfaceTaken { interface, .. } => format!(
+                "detach it with what attached it, or take {interface} out of `interfaces` in [xdp]"
+            ),
+            Self::NativeUnsupported { .. } => {
+                "set mode = \"generic\" or \"auto\" in [xdp]".to_owned()
+            }
+            Self::AbiMismatch { dir, .. } => format!(
+                "stop that one and type `rm -r {}`: it detaches the program and forgets the \
+                 kernel's counters; bans come back from the database",
+                dir.display()
+            ),
+            Self::Full { .. } => "lift some bans, or ban a wider prefix".to_owned(),
+            Self::Load(_) | Self::Attach { .. } | Self::Map { .. } | Self::Io { .. } => {
+                String::new()
+            }
+        }
+    }
+
     /// For `map_err`: what was tried.
     pub(super) fn io<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
         let doing = doing.into();
