@@ -342,7 +342,7 @@ fn a_start_that_fails_on_the_second_interface_leaves_nothing() {
         matches!(&error, KernelError::NativeUnsupported { interface, .. } if interface == "lo"),
         "{text}"
     );
-    assert!(text.contains("mode = \"generic\""), "{text}");
+    assert!(error.help().contains("mode = \"generic\""));
 
     let error = lab.refused(&["gw0", "nosuch0"]);
     assert!(matches!(&error, KernelError::UnknownInterface { name } if name == "nosuch0"));
