@@ -13,24 +13,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed=FLYTRAP_EBPF_OBJECT");
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("no OUT_DIR")?);
     let embedded = out_dir.join("flytrap.bpf.o");
-    let object = match env::var_os("FLYTRAP_EBPF_OBJECT") {
-        Some(path) => {
-            println!("cargo::rerun-if-changed={}", Path::new(&path).display());
-            PathBuf::from(path)
+    let object = if let Some(path) = env::var_os("FLYTRAP_EBPF_OBJECT") {
+        println!("cargo::rerun-if-changed={}", Path::new(&path).display());
+        PathBuf::from(path)
+    } else {
+        // Watched as a directory: cargo takes a missing file for an ever changing one.
+        let directory = target_dir(&out_dir).ok_or("no target directory above OUT_DIR")?;
+        let directory = directory.join("ebpf");
+        fs::create_dir_all(&directory)?;
+        println!("cargo::rerun-if-changed={}", directory.display());
+        let object = directory.join("flytrap.bpf.o");
+        if !object.exists() {
+            fs::write(embedded, [])?;
+            return Ok(());
         }
-        None => {
-            // Watched as a directory: cargo takes a missing file for an ever changing one.
-            let directory = target_dir(&out_dir).ok_or("no target directory above OUT_DIR")?;
-            let directory = directory.join("ebpf");
-            fs::create_dir_all(&directory)?;
-            println!("cargo::rerun-if-changed={}", directory.display());
-            let object = directory.join("flytrap.bpf.o");
-            if !object.exists() {
-                fs::write(embedded, [])?;
-                return Ok(());
-            }
-            object
-        }
+        object
     };
     fs::copy(&object, embedded).map_err(|error| format!("{}: {error}", object.display()))?;
     Ok(())

@@ -124,8 +124,8 @@ pub struct Ban {
     pub bytes: u64,
     /// Which of [`reason`] it was made for.
     pub reason: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Length of the banned prefix.
+    pub bits: u32,
 }
 
 /// What a ban is for. The numbers are kept in databases too.
@@ -228,7 +228,7 @@ impl Outcome {
     ];
 
     /// What a packet comes to that a ban with this [`reason`] drops.
-    #[inline(always)]
+    #[inline]
     pub const fn of_ban(reason: u32) -> Self {
         match reason {
             0 => Self::DropByHand,
@@ -307,6 +307,10 @@ mod user {
 }
 
 // What the maps hold; a changed size is a changed ABI_VERSION.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "evaluated at compile time, where there are no iterators"
+)]
 const _: () = {
     assert!(size_of::<Config>() == 16);
     assert!(size_of::<Address4>() == 4);

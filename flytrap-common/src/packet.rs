@@ -2,6 +2,10 @@
 //!
 //! Linux takes IP out of Ethernet and out of 802.1Q and 802.1ad tags; two of them are followed,
 //! which is what a host can be reached through without a third VLAN device stacked on a second.
+#![expect(
+    clippy::inline_always,
+    reason = "the verifier follows a packet pointer only within one function"
+)]
 
 /// Bytes of a frame, from its link-layer header on.
 pub trait Frame {

@@ -46,19 +46,16 @@ pub fn ft_empty(_context: XdpContext) -> u32 {
 
 #[inline(always)]
 fn from_ipv4(context: &XdpContext, address: [u8; 4]) -> u32 {
-    let key = Key::new(
-        32,
-        Trie4 {
-            address,
-            padding: [0; 4],
-        },
-    );
-    if ft_allow4.get(&key).is_some() {
+    let data = Trie4 {
+        address,
+        padding: [0; 4],
+    };
+    if ft_allow4.get(&Key::new(32, data)).is_some() {
         return pass(context, Outcome::PassAllowlisted);
     }
     let exact = ft_ban4.get_ptr_mut(Address4 { address });
-    let ban = in_force(exact).or_else(|| in_force(ft_bannet4.get(&key).map(shared)));
-    match ban {
+    let prefix = |bits| ft_bannet4.get(&Key::new(bits, data)).map(shared);
+    match in_force(exact).or_else(|| longest_in_force::<32>(prefix)) {
         Some((ban, now)) => {
             let [a, b, c, d] = address;
             let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d];
@@ -70,19 +67,37 @@ fn from_ipv4(context: &XdpContext, address: [u8; 4]) -> u32 {
 
 #[inline(always)]
 fn from_ipv6(context: &XdpContext, address: [u8; 16]) -> u32 {
-    let key = Key::new(128, Trie6 { address });
-    if ft_allow6.get(&key).is_some() {
+    let data = Trie6 { address };
+    if ft_allow6.get(&Key::new(128, data)).is_some() {
         return pass(context, Outcome::PassAllowlisted);
     }
     let [a, b, c, d, e, f, g, h, ..] = address;
     let exact = ft_ban6.get_ptr_mut(Network6 {
         network: [a, b, c, d, e, f, g, h],
     });
-    let ban = in_force(exact).or_else(|| in_force(ft_bannet6.get(&key).map(shared)));
-    match ban {
+    let prefix = |bits| ft_bannet6.get(&Key::new(bits, data)).map(shared);
+    match in_force(exact).or_else(|| longest_in_force::<128>(prefix)) {
         Some((ban, now)) => drop_packet(context, ban, now, address),
         None => pass(context, Outcome::Pass),
     }
+}
+
+/// The longest banned prefix that is in force: one that has run out hides no wider one.
+#[inline(always)]
+fn longest_in_force<const LONGEST: u32>(
+    lookup: impl Fn(u32) -> Option<*mut Ban>,
+) -> Option<(*mut Ban, u64)> {
+    let mut bits = LONGEST;
+    for _ in 0..=LONGEST {
+        let ban = lookup(bits)?;
+        let found = in_force(Some(ban));
+        if found.is_some() {
+            return found;
+        }
+        // SAFETY: as in `in_force`.
+        bits = unsafe { (*ban).bits }.checked_sub(1)?;
+    }
+    None
 }
 
 /// The ban as a pointer, because its counters change under every reader.

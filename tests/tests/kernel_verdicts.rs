@@ -1,5 +1,6 @@
 //! Every verdict of the kernel program, by `BPF_PROG_TEST_RUN`: the program as the kernel runs it,
 //! over packets written here, with bans made through the gateway's own `Blocklist`.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -9,15 +10,15 @@ use std::time::Duration;
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use flytrap::kernel::{
-    Blocklist, DropEvent, Events, KernelBan, KernelPlane, KernelSettings, Mode, PacketCount,
-    VerdictReason, program,
+    Blocklist, DropEvent, Events, KernelBan, KernelError, KernelPlane, KernelSettings, Mode,
+    PacketCount, VerdictReason, program,
 };
 use flytrap::types::Prefix;
-use flytrap_common::abi::{EMPTY_PROGRAM, MAPS, PROGRAM, reason};
+use flytrap_common::abi::{EMPTY_PROGRAM, EXACT_BANS, MAP_BAN4, MAPS, PROGRAM, reason};
 
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// The maps of a plane without interfaces, and the program over the same maps.
 struct Rig {
@@ -295,6 +296,33 @@ fn a_prefix_still_holds_where_an_exact_ban_has_run_out() {
 }
 
 #[test]
+fn prefixes_that_have_run_out_hide_no_wider_one() {
+    let rig = Rig::new(0);
+    for bits in 1..32 {
+        rig.ban(
+            &Prefix::covering("192.0.2.7".parse().unwrap(), bits).to_string(),
+            1,
+            reason::BY_HAND,
+            Duration::ZERO,
+        );
+    }
+    for bits in 1..=128 {
+        rig.ban(
+            &Prefix::covering("2001:db8::7".parse().unwrap(), bits).to_string(),
+            1,
+            reason::BY_HAND,
+            Duration::ZERO,
+        );
+    }
+    rig.expect(&from("192.0.2.7"), XDP_PASS, VerdictReason::Pass);
+    rig.expect(&from("2001:db8::7"), XDP_PASS, VerdictReason::Pass);
+    rig.ban("0.0.0.0/0", 2, reason::MALFORMED, HOUR);
+    rig.ban("::/0", 3, reason::MALFORMED, HOUR);
+    rig.expect(&from("192.0.2.7"), XDP_DROP, VerdictReason::DropMalformed);
+    rig.expect(&from("2001:db8::7"), XDP_DROP, VerdictReason::DropMalformed);
+}
+
+#[test]
 fn the_allowlist_comes_before_every_ban() {
     let rig = Rig::new(0);
     for target in [
@@ -363,8 +391,37 @@ fn a_listed_ban_is_the_ban_that_was_made() {
     rig.expect(&from("192.0.2.9"), XDP_DROP, VerdictReason::DropByHand);
 }
 
+#[test]
+fn a_million_bans_fit_and_a_full_table_says_so() {
+    let rig = Rig::new(0);
+    let ban = |number: usize| KernelBan {
+        target: Prefix::of_source(Ipv4Addr::from_bits(u32::try_from(number).unwrap()).into()),
+        id: 1,
+        reason: reason::BY_HAND,
+        remaining: HOUR,
+    };
+    let first = 0x0a00_0000;
+    for number in first..first + EXACT_BANS {
+        rig.plane.ban(&ban(number)).unwrap();
+    }
+    let late = ban(first + EXACT_BANS);
+    let error = rig.plane.ban(&late).unwrap_err();
+    assert!(
+        matches!(error, KernelError::Full { map: MAP_BAN4 }),
+        "{error}"
+    );
+    rig.expect(&from("10.0.0.0"), XDP_DROP, VerdictReason::DropByHand);
+    rig.expect(&from("10.15.255.255"), XDP_DROP, VerdictReason::DropByHand);
+    rig.expect(&from("10.16.0.0"), XDP_PASS, VerdictReason::Pass);
+    // What is in can be renewed, and whoever leaves makes room.
+    rig.plane.ban(&ban(first)).unwrap();
+    assert!(rig.plane.lift(ban(first).target).unwrap());
+    rig.plane.ban(&late).unwrap();
+    rig.expect(&from("10.16.0.0"), XDP_DROP, VerdictReason::DropByHand);
+}
+
 async fn next(events: &mut Events) -> DropEvent {
-    let next = tokio::time::timeout(Duration::from_secs(60), events.next());
+    let next = tokio::time::timeout(Duration::from_mins(1), events.next());
     next.await.expect("an event").unwrap()
 }
 

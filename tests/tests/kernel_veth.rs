@@ -3,6 +3,11 @@
 //!
 //! Each test owns its namespaces and its pin directory, and its thread lives in the gateway's
 //! namespace, so nothing touches the machine's own network and tests don't meet.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
@@ -26,9 +31,9 @@ use rustix::thread::{
     CapabilitySet, LinkNameSpaceType, capabilities, move_into_link_name_space, set_capabilities,
 };
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 /// Only a hang takes this long.
-const FOREVER: Duration = Duration::from_secs(60);
+const FOREVER: Duration = Duration::from_mins(1);
 /// A dropped SYN is repeated after one second, so this sees at least one of them dropped.
 const BRIEF: Duration = Duration::from_millis(600);
 const GATEWAY: &str = "198.51.100.1";
@@ -64,12 +69,10 @@ impl Lab {
                 lab.devices
             ));
         }
-        for address in ["2001:db8::7/64"] {
-            ip(&format!(
-                "-n {} address add {address} dev dev0 nodad",
-                lab.devices
-            ));
-        }
+        ip(&format!(
+            "-n {} address add 2001:db8::7/64 dev dev0 nodad",
+            lab.devices
+        ));
         lab
     }
 

@@ -81,7 +81,7 @@ fn is_bpffs(path: &Path) -> Result<bool, KernelError> {
     const MAGIC: i64 = 0xcafe_4a11;
     let stat = rustix::fs::statfs(path)
         .map_err(KernelError::io(format!("looking at {}", path.display())))?;
-    Ok(i64::from(stat.f_type) == MAGIC)
+    Ok(stat.f_type == MAGIC)
 }
 
 /// Refuses the pins of a FlyTrap whose maps mean something else.

@@ -65,10 +65,10 @@ fn place(prefix: Prefix) -> Place {
             address: address.octets(),
         }),
         (IpAddr::V6(address), 64) => {
-            let [a, b, c, d, e, f, g, h, ..] = address.octets();
-            Place::Network6(Network6 {
-                network: [a, b, c, d, e, f, g, h],
-            })
+            let octets = address.octets();
+            // Sixteen bytes have a first eight.
+            let network = octets.first_chunk().copied().unwrap_or_default();
+            Place::Network6(Network6 { network })
         }
         _ => match trie_key(prefix) {
             Ok(key) => Place::Trie4(key),
@@ -104,28 +104,28 @@ impl Tables {
             packets: 0,
             bytes: 0,
             reason: u32::from(ban.reason),
-            reserved: 0,
+            bits: u32::from(ban.target.bits()),
         };
         match place(ban.target) {
             Place::Address4(key) => {
                 let old = self.ban4.get(&key, 0);
-                let written = self.ban4.insert(key, continued(value, old), 0);
+                let written = self.ban4.insert(key, continued(value, &old), 0);
                 written.map_err(insert_error(MAP_BAN4))
             }
             Place::Network6(key) => {
                 let old = self.ban6.get(&key, 0);
-                let written = self.ban6.insert(key, continued(value, old), 0);
+                let written = self.ban6.insert(key, continued(value, &old), 0);
                 written.map_err(insert_error(MAP_BAN6))
             }
             // A trie may answer with a shorter prefix: another ban, so another id.
             Place::Trie4(key) => {
                 let old = self.bannet4.get(&key, 0);
-                let written = self.bannet4.insert(&key, continued(value, old), 0);
+                let written = self.bannet4.insert(&key, continued(value, &old), 0);
                 written.map_err(insert_error(MAP_BANNET4))
             }
             Place::Trie6(key) => {
                 let old = self.bannet6.get(&key, 0);
-                let written = self.bannet6.insert(&key, continued(value, old), 0);
+                let written = self.bannet6.insert(&key, continued(value, &old), 0);
                 written.map_err(insert_error(MAP_BANNET6))
             }
         }
@@ -143,22 +143,22 @@ impl Tables {
     pub(super) fn bans(&self) -> Result<Vec<ActiveBan>, KernelError> {
         let now = now();
         let mut bans = Vec::new();
-        for entry in self.ban4.iter() {
+        for entry in &self.ban4 {
             let (key, ban) = entry.map_err(KernelError::map(MAP_BAN4))?;
             let address = Ipv4Addr::from(key.address);
             bans.push(active(Prefix::covering(address.into(), 32), &ban, now));
         }
-        for entry in self.ban6.iter() {
+        for entry in &self.ban6 {
             let (key, ban) = entry.map_err(KernelError::map(MAP_BAN6))?;
-            let [a, b, c, d, e, f, g, h] = key.network;
-            let address = Ipv6Addr::from([a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0]);
+            let upper = u128::from(u64::from_be_bytes(key.network)) << 64;
+            let address = Ipv6Addr::from_bits(upper);
             bans.push(active(Prefix::covering(address.into(), 64), &ban, now));
         }
-        for entry in self.bannet4.iter() {
+        for entry in &self.bannet4 {
             let (key, ban) = entry.map_err(KernelError::map(MAP_BANNET4))?;
             bans.push(active(prefix4(&key), &ban, now));
         }
-        for entry in self.bannet6.iter() {
+        for entry in &self.bannet6 {
             let (key, ban) = entry.map_err(KernelError::map(MAP_BANNET6))?;
             bans.push(active(prefix6(&key), &ban, now));
         }
@@ -233,7 +233,7 @@ fn remove_others<K: Pod, V: Pod>(
 }
 
 /// The counters of `old`, if it is the same ban.
-fn continued(new: Ban, old: Result<Ban, MapError>) -> Ban {
+fn continued(new: Ban, old: &Result<Ban, MapError>) -> Ban {
     match old {
         Ok(old) if old.id == new.id => Ban {
             packets: old.packets,
