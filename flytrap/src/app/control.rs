@@ -74,9 +74,9 @@ impl Control {
 
     /// Takes the program off the interfaces, if the configuration wants that.
     pub(super) fn close_kernel(&self) -> Result<(), Failure> {
-        self.plane
-            .as_ref()
-            .map_or(Ok(()), |plane| plane.close().map_err(kernel_failure))
+        self.plane.as_ref().map_or(Ok(()), |plane| {
+            plane.close().map_err(|error| kernel_failure(&error))
+        })
     }
 
     pub(super) async fn check_upstream(&self) {

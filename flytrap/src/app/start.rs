@@ -67,7 +67,9 @@ pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let plane = kernel_plane(config)?;
     let drops = match &plane {
-        Some(plane) => plane.take_events().map_err(kernel_failure)?,
+        Some(plane) => plane
+            .take_events()
+            .map_err(|error| kernel_failure(&error))?,
         None => None,
     };
     let blocklist: Arc<dyn Blocklist> = match &plane {
@@ -162,21 +164,21 @@ fn kernel_plane(config: &Config) -> Result<Option<Arc<KernelPlane>>, Failure> {
     }
     KernelPlane::start(settings::kernel(config))
         .map(|plane| Some(Arc::new(plane)))
-        .map_err(kernel_failure)
+        .map_err(|error| kernel_failure(&error))
 }
 
 pub(super) fn ledger_failure(error: LedgerFileError) -> Failure {
     Failure::new(exit::CONFIG, "the ledger can't be read").cause(error)
 }
 
-pub(super) fn kernel_failure(error: KernelError) -> Failure {
+pub(super) fn kernel_failure(error: &KernelError) -> Failure {
     let code = match error {
         KernelError::NotPrivileged { .. } => exit::NOT_PERMITTED,
         KernelError::UnknownInterface { .. } => exit::CONFIG,
         _ => exit::FAIL,
     };
     Failure::new(code, "the kernel program can't be put in force")
-        .cause(&error)
+        .cause(error)
         .help(error.help())
 }
 

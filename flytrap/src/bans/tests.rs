@@ -36,7 +36,7 @@ impl Recorder {
     }
 
     fn holds(&self, target: &str) -> Option<ActiveBan> {
-        self.bans.lock().unwrap().get(&prefix(target)).cloned()
+        self.bans.lock().unwrap().get(&prefix(target)).copied()
     }
 }
 
@@ -71,7 +71,7 @@ impl Blocklist for Recorder {
     }
 
     fn bans(&self) -> Result<Vec<ActiveBan>, KernelError> {
-        self.answer(self.bans.lock().unwrap().values().cloned().collect())
+        self.answer(self.bans.lock().unwrap().values().copied().collect())
     }
 
     fn set_allowlist(&self, prefixes: &[Prefix]) -> Result<(), KernelError> {

@@ -142,7 +142,7 @@ async fn live<C: AsyncRead + AsyncWrite + Unpin>(
         let principal = relay.session.principal().cloned();
         relay
             .run_while(Phase::AwaitConnack, |out| {
-                reporter.report(out, principal.as_ref())
+                reporter.report(out, principal.as_ref());
             })
             .await?;
         loop {

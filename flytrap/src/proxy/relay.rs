@@ -27,7 +27,7 @@ const HIGH_WATER: usize = 64 * 1024;
 const ROUNDS: usize = 8;
 
 /// When nothing else is due.
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_hours(1);
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
@@ -183,10 +183,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         if let Poll::Ready(Err(_)) = self.client.poll_write_out(cx) {
             return Err(self.session.client_lost(context, &mut self.out));
         }
-        if let Some(broker) = &mut self.broker {
-            if let Poll::Ready(Err(_)) = broker.poll_write_out(cx) {
-                return Err(self.broker_lost());
-            }
+        if let Some(broker) = &mut self.broker
+            && let Poll::Ready(Err(_)) = broker.poll_write_out(cx)
+        {
+            return Err(self.broker_lost());
         }
         Ok(())
     }

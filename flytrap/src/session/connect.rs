@@ -56,14 +56,14 @@ impl Session {
             .map_err(|why| self.refuse(why, out))?;
         self.admit(&connect, &proof, context)
             .map_err(|why| self.refuse(why, out))?;
-        if let Some(will) = &connect.will {
-            if let Err(denial) = self.judge_will(will, context) {
-                out.notes.push(Note::WillDenied {
-                    topic: will.topic.to_string(),
-                    reason: denial,
-                });
-                return Err(self.refuse(LoginRefusal::Will(denial), out));
-            }
+        if let Some(will) = &connect.will
+            && let Err(denial) = self.judge_will(will, context)
+        {
+            out.notes.push(Note::WillDenied {
+                topic: will.topic.to_string(),
+                reason: denial,
+            });
+            return Err(self.refuse(LoginRefusal::Will(denial), out));
         }
         self.connect_upstream(&connect, out).map_err(|TooLong| {
             self.malformed(
@@ -289,9 +289,12 @@ impl Session {
     pub(super) fn on_connack(&mut self, frame: &Frame<'_>, out: &mut Output) -> Result<(), Close> {
         if frame.packet_type != PacketType::Connack {
             self.refuse_unavailable(out);
-            return Err(
-                self.broker_malformed("a packet before CONNACK", ReasonCode::PROTOCOL_ERROR)
-            );
+            let rule = "a packet before CONNACK (3.2)";
+            let error = Malformed {
+                rule,
+                reason: ReasonCode::PROTOCOL_ERROR,
+            };
+            return Err(Close::quiet(Cause::BrokerMalformed(error)));
         }
         let connack = Connack::decode(frame, self.version).map_err(|error| {
             self.refuse_unavailable(out);
@@ -387,10 +390,6 @@ impl Session {
                 _ => reason,
             },
         }
-    }
-
-    pub(super) fn broker_malformed(&self, rule: &'static str, reason: ReasonCode) -> Close {
-        Close::quiet(Cause::BrokerMalformed(Malformed { rule, reason }))
     }
 
     /// Whether a publish to `topic` that asks for answers at `response_topic` is permitted.

@@ -1,7 +1,7 @@
 //! Packets of the client, on their way to the broker.
 
 use super::connect::FROM_CLIENT;
-use super::{Cause, Close, Context, Denial, DeniedPublish, Note, Output, Phase, Session};
+use super::{Cause, Close, Context, DeniedPublish, Note, Output, Phase, Session};
 use crate::mqtt::{
     Ack, AckType, Disconnect, Frame, Limits, Malformed, PacketType, Publish, Qos, ReasonCode,
     Subscribe, Unsubscribe, Version, encode, next_frame,
@@ -51,7 +51,7 @@ impl Session {
             let sent = out.up.len();
             match (self.phase, frame.packet_type) {
                 (Phase::AwaitConnect, PacketType::Connect) => {
-                    self.on_connect(&frame, context, out)?
+                    self.on_connect(&frame, context, out)?;
                 }
                 (Phase::AwaitConnect, _) => {
                     let error = Malformed {
@@ -185,7 +185,10 @@ impl Session {
                     out.published += 1;
                     return Ok(());
                 }
-                Err(denial) => self.note_refused_publish(topic.as_str(), denial, out),
+                Err(denial) => out.notes.push(Note::PublishDenied {
+                    topic: topic.as_str().to_owned(),
+                    reason: denial,
+                }),
             }
         }
         if self.version == Version::V311 && self.settings.denied_publish == DeniedPublish::Close {
@@ -193,13 +196,6 @@ impl Session {
         }
         self.answer_refused_publish(publish, out);
         Ok(())
-    }
-
-    fn note_refused_publish(&self, topic: &str, reason: Denial, out: &mut Output) {
-        out.notes.push(Note::PublishDenied {
-            topic: topic.to_owned(),
-            reason,
-        });
     }
 
     fn answer_refused_publish(&mut self, publish: &Publish<'_>, out: &mut Output) {

@@ -152,15 +152,12 @@ impl Session {
         frame: &Frame<'_>,
         out: &mut Output,
     ) -> Result<(), Malformed> {
-        let (id, reasons) = match frame.packet_type {
-            PacketType::Suback => {
-                let suback = Suback::decode(frame, self.version)?;
-                (suback.packet_id, suback.reasons)
-            }
-            _ => {
-                let unsuback = Unsuback::decode(frame, self.version)?;
-                (unsuback.packet_id, unsuback.reasons)
-            }
+        let (id, reasons) = if frame.packet_type == PacketType::Suback {
+            let suback = Suback::decode(frame, self.version)?;
+            (suback.packet_id, suback.reasons)
+        } else {
+            let unsuback = Unsuback::decode(frame, self.version)?;
+            (unsuback.packet_id, unsuback.reasons)
         };
         let Some(mut pending) = self.pending.remove(&id.get()) else {
             out.down.extend_from_slice(frame.raw);

@@ -108,7 +108,14 @@ fn a_wrong_token_is_an_offence() {
     for (version, code) in [(Version::V311, 0x04), (Version::V5, 0x86)] {
         let good = token(&SENSOR, "client", 3_600);
         let mut wrong = good.clone();
-        wrong.replace_range(60..61, if &good[60..61] == "A" { "B" } else { "A" });
+        wrong.replace_range(
+            60..61,
+            if good.as_bytes()[60] == b'A' {
+                "B"
+            } else {
+                "A"
+            },
+        );
         for password in [wrong.as_bytes(), b"testing", b""] {
             let packet = connect_packet(&SENSOR, version, "client", |connect| {
                 connect.password = Some(password);
@@ -211,7 +218,7 @@ fn a_will_delay_is_capped() {
 #[test]
 fn an_empty_client_id() {
     let old = connect_packet(&SENSOR, Version::V311, "", |connect| {
-        connect.clean_start = false
+        connect.clean_start = false;
     });
     assert_eq!(refused(&old, NOW).0, 0x02);
 

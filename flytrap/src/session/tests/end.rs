@@ -37,7 +37,7 @@ fn silence_ends_after_one_and_a_half_keep_alives() {
         let mut driver = with_will(version);
         driver.elapsed = Duration::from_millis(14_999);
         assert!(driver.tick().result.is_ok());
-        driver.elapsed = Duration::from_millis(15_000);
+        driver.elapsed = Duration::from_secs(15);
         let step = driver.tick();
         assert_eq!(step.result, Err(Close::quiet(Cause::KeepAliveTimeout)));
         assert!(!left_in_order(&step.up), "the will must fire");
@@ -125,11 +125,11 @@ fn the_broker_stays_awake_while_everything_is_answered_here() {
     encode::pingreq(&mut ping);
     assert_eq!(driver.client(&denied).up, ping);
     // Its answer is for the gateway; the next one answers the client.
-    let mut pong = Vec::new();
-    encode::pingresp(&mut pong);
-    assert!(driver.broker(&pong).down.is_empty());
+    let mut answer = Vec::new();
+    encode::pingresp(&mut answer);
+    assert!(driver.broker(&answer).down.is_empty());
     assert_eq!(driver.client(&ping).up, ping);
-    assert_eq!(driver.broker(&pong).down, pong);
+    assert_eq!(driver.broker(&answer).down, answer);
 }
 
 #[test]

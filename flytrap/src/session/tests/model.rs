@@ -111,7 +111,7 @@ struct Model {
 }
 
 impl Model {
-    fn principal(&self) -> Principal {
+    fn principal() -> Principal {
         Principal {
             wallet: SENSOR.wallet(),
             client_id: "client".into(),
@@ -119,7 +119,7 @@ impl Model {
     }
 
     fn permits(&self, action: Action<'_>) -> bool {
-        decide(&self.driver.snapshot, &self.principal(), action, NOW).is_permit()
+        decide(&self.driver.snapshot, &Self::principal(), action, NOW).is_permit()
     }
 
     /// Everything that went up is permitted; the broker remembers what it has to answer.
@@ -188,14 +188,14 @@ impl Model {
         }
     }
 
-    fn from_client(&mut self, bytes: &[u8]) {
+    fn client_sends(&mut self, bytes: &[u8]) {
         let step = self.driver.client(bytes);
         assert_eq!(step.result, Ok(bytes.len()));
         self.check_up(&step.up);
         self.check_down(&step.down);
     }
 
-    fn from_broker(&mut self, bytes: &[u8]) {
+    fn broker_sends(&mut self, bytes: &[u8]) {
         let step = self.driver.broker(bytes);
         assert_eq!(step.result, Ok(bytes.len()));
         self.check_up(&step.up);
@@ -225,7 +225,7 @@ impl Model {
             } => {
                 let qos = Qos::from_bits(*qos).unwrap();
                 let packet = publish_with(version, TOPICS[*topic], qos, *packet_id, *dup, &[]);
-                self.from_client(&packet);
+                self.client_sends(&packet);
             }
             // An honest client uses a packet id for one request at a time.
             Move::ClientSubscribe { packet_id, .. } | Move::ClientUnsubscribe { packet_id, .. }
@@ -233,23 +233,23 @@ impl Model {
             Move::ClientSubscribe { filters, packet_id } => {
                 self.awaited
                     .insert(*packet_id, (PacketType::Suback, filters.len()));
-                self.from_client(&subscribe(version, *packet_id, &names(filters)));
+                self.client_sends(&subscribe(version, *packet_id, &names(filters)));
             }
             Move::ClientUnsubscribe { filters, packet_id } => {
                 self.awaited
                     .insert(*packet_id, (PacketType::Unsuback, filters.len()));
-                self.from_client(&unsubscribe(version, *packet_id, &names(filters)));
+                self.client_sends(&unsubscribe(version, *packet_id, &names(filters)));
             }
-            Move::ClientAck { kind, packet_id } => self.from_client(&self.ack(*kind, *packet_id)),
+            Move::ClientAck { kind, packet_id } => self.client_sends(&self.ack(*kind, *packet_id)),
             Move::BrokerPublish {
                 topic,
                 qos,
                 packet_id,
             } => {
                 let qos = Qos::from_bits(*qos).unwrap();
-                self.from_broker(&publish(version, TOPICS[*topic], qos, *packet_id));
+                self.broker_sends(&publish(version, TOPICS[*topic], qos, *packet_id));
             }
-            Move::BrokerAck { kind, packet_id } => self.from_broker(&self.ack(*kind, *packet_id)),
+            Move::BrokerAck { kind, packet_id } => self.broker_sends(&self.ack(*kind, *packet_id)),
             Move::BrokerAnswers => self.broker_answers(),
             Move::Revoke => self.driver.snapshot = revoked(),
             Move::Restore => self.driver.snapshot = snapshot(),
@@ -269,7 +269,7 @@ impl Model {
             encode::unsuback(&mut packet, self.version, id(packet_id), [], &reasons)
         };
         written.unwrap();
-        self.from_broker(&packet);
+        self.broker_sends(&packet);
     }
 }
 
