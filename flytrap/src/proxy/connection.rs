@@ -53,6 +53,12 @@ pub(super) async fn serve(
     acceptor: Option<TlsAcceptor>,
     surroundings: Surroundings,
 ) {
+    let stopped = async {
+        tokio::select! {
+            () = place.banned.cancelled() => {}
+            () = surroundings.drain.cancelled() => {}
+        }
+    };
     if surroundings.bans.standing(peer.ip()) == Standing::Throttled {
         tokio::time::sleep(THROTTLE).await;
     }
@@ -62,7 +68,11 @@ pub(super) async fn serve(
         return converse(stream, peer, &place, surroundings).await;
     };
     let timeout = surroundings.limits.tls_handshake_timeout;
-    match tokio::time::timeout(timeout, acceptor.accept(stream)).await {
+    let handshake = tokio::select! {
+        handshake = tokio::time::timeout(timeout, acceptor.accept(stream)) => handshake,
+        () = stopped => return,
+    };
+    match handshake {
         Ok(Ok(stream)) => converse(stream, peer, &place, surroundings).await,
         Ok(Err(error)) => TlsFailed {
             peer,
