@@ -53,12 +53,6 @@ pub(super) async fn serve(
     acceptor: Option<TlsAcceptor>,
     surroundings: Surroundings,
 ) {
-    let stopped = async {
-        tokio::select! {
-            () = place.banned.cancelled() => {}
-            () = surroundings.drain.cancelled() => {}
-        }
-    };
     if surroundings.bans.standing(peer.ip()) == Standing::Throttled {
         tokio::time::sleep(THROTTLE).await;
     }
@@ -70,7 +64,8 @@ pub(super) async fn serve(
     let timeout = surroundings.limits.tls_handshake_timeout;
     let handshake = tokio::select! {
         handshake = tokio::time::timeout(timeout, acceptor.accept(stream)) => handshake,
-        () = stopped => return,
+        () = place.banned.cancelled() => return,
+        () = surroundings.drain.cancelled() => return,
     };
     match handshake {
         Ok(Ok(stream)) => converse(stream, peer, &place, surroundings).await,
