@@ -26,7 +26,7 @@ const COMPILER: &[Package] = &[
     ("rustc-web", "/usr/bin/rustc"),
     (
         "libstd-rust-web-dev-bpf",
-        "/usr/lib/rustlib/bpfel-unknown-none",
+        "/usr/lib/rustlib/bpfel-unknown-none/lib",
     ),
 ];
 const LINKER_BUILD: &[Package] = &[
