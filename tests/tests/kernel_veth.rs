@@ -414,6 +414,18 @@ fn an_interface_made_anew_is_attached_anew() {
 }
 
 #[test]
+fn two_gateways_do_not_share_pins() {
+    let lab = Lab::new();
+    let first = lab.start(&["gw0"]);
+    let before = attached("gw0");
+    let error = lab.refused(&["gw0"]);
+    assert!(matches!(error, KernelError::InUse { .. }), "{error}");
+    assert_eq!(attached("gw0"), before);
+    drop(first);
+    drop(lab.start(&["gw0"]));
+}
+
+#[test]
 fn pins_of_another_abi_are_refused_and_left() {
     let lab = Lab::new();
     drop(lab.start(&["gw0"]));

@@ -64,6 +64,12 @@ pub enum KernelError {
         /// The version found, or why it can't be read.
         found: String,
     },
+    /// Another gateway runs with the same pins.
+    #[error("another gateway is running with the pins in {dir}", dir = dir.display())]
+    InUse {
+        /// The pin directory.
+        dir: PathBuf,
+    },
     /// A table has no room.
     #[error("the kernel table {map} is full")]
     Full {
@@ -137,6 +143,9 @@ impl KernelError {
                  kernel's counters; bans come back from the database",
                 dir.display()
             ),
+            Self::InUse { .. } => {
+                "stop that one, or give this one another pin_dir and other interfaces".to_owned()
+            }
             Self::Full { .. } => "lift some bans, or ban a wider prefix".to_owned(),
             Self::Load(_) | Self::Attach { .. } | Self::Map { .. } | Self::Io { .. } => {
                 String::new()

@@ -1,6 +1,7 @@
 //! The XDP program and its maps, from load to detach.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,6 +10,8 @@ use aya::programs::Xdp;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
 use flytrap_common::abi::{ABI_VERSION, Config, MAP_EVENTS, MAPS, PROGRAM};
+use rustix::fs::{FlockOperation, Mode as FsMode, OFlags};
+use rustix::io::Errno;
 
 use super::attach::{self, Attach, Attachment};
 use super::error::KernelError;
@@ -78,6 +81,8 @@ pub struct KernelPlane {
     tables: Mutex<Tables>,
     sources: Mutex<Option<Sources>>,
     attachments: Mutex<Vec<Attachment>>,
+    /// Held, so that no other gateway takes over the pins while this one runs.
+    _ours: OwnedFd,
 }
 
 impl KernelPlane {
@@ -115,6 +120,7 @@ impl KernelPlane {
                 tables: Mutex::new(loaded.tables),
                 sources: Mutex::new(Some(loaded.sources)),
                 attachments: Mutex::new(made.attachments()),
+                _ours: loaded.ours,
                 settings,
             }),
             Err(error) => {
@@ -219,6 +225,7 @@ struct Loaded {
     program_id: u32,
     tables: Tables,
     sources: Sources,
+    ours: OwnedFd,
 }
 
 impl Loaded {
@@ -227,6 +234,7 @@ impl Loaded {
         made.directory = !pin_dir.exists();
         fs::create_dir_all(pin_dir)
             .map_err(KernelError::io(format!("making {}", pin_dir.display())))?;
+        let ours = claim(pin_dir)?;
         let mut loader = EbpfLoader::new();
         for map in MAPS {
             let pin = pin_dir.join(map);
@@ -255,6 +263,7 @@ impl Loaded {
             program_id: info.id(),
             ebpf,
             tables,
+            ours,
             sources: Sources {
                 drops,
                 diagnostics: Diagnostics(logger),
@@ -288,6 +297,21 @@ impl Made {
         if self.directory {
             remove_empty(pin_dir);
         }
+    }
+}
+
+/// Locks the directory until the descriptor is closed, at the latest with the process.
+fn claim(pin_dir: &Path) -> Result<OwnedFd, KernelError> {
+    let doing = || format!("locking {}", pin_dir.display());
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory =
+        rustix::fs::open(pin_dir, flags, FsMode::empty()).map_err(KernelError::io(doing()))?;
+    match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(directory),
+        Err(Errno::WOULDBLOCK) => Err(KernelError::InUse {
+            dir: pin_dir.to_owned(),
+        }),
+        Err(error) => Err(KernelError::io(doing())(error)),
     }
 }
 
