@@ -339,3 +339,83 @@ fn a_broker_that_refuses_the_gateways_account_is_unavailable() {
         assert_eq!(frames(&step.down, Sender::Broker)[0].body[1], told);
     }
 }
+
+#[test]
+fn a_persistent_session_is_asked_for_as_the_client_did() {
+    for version in BOTH {
+        for clean_start in [true, false] {
+            let packet = connect_packet(&SENSOR, version, "client", |connect| {
+                connect.clean_start = clean_start;
+            });
+            let step = Driver::new().client(&packet);
+            let up = frames(&step.up, Sender::Client);
+            let connect = Connect::decode(&up[0], &settings().limits).unwrap();
+            assert_eq!(connect.clean_start, clean_start);
+        }
+    }
+}
+
+/// With `admit = "any"` a wallet without rights may connect, but leaves nothing in the broker.
+#[test]
+fn a_guest_has_no_persistent_session_and_no_will() {
+    let properties = [Property::SessionExpiryInterval(300)];
+    let mut driver = Driver::new();
+    driver.snapshot = open_door();
+    let packet = connect_packet(&STRANGER, Version::V5, "client", |connect| {
+        connect.clean_start = false;
+        connect.properties = &properties;
+    });
+    let step = driver.client(&packet);
+    let up = frames(&step.up, Sender::Client);
+    let connect = Connect::decode(&up[0], &settings().limits).unwrap();
+    assert!(connect.clean_start);
+    assert_eq!(connect.properties.session_expiry_interval(), None);
+    let step = driver.broker(&connack(Version::V5, false, 0));
+    let down = frames(&step.down, Sender::Broker);
+    let answer = Connack::decode(&down[0], Version::V5).unwrap();
+    assert_eq!(answer.properties.session_expiry_interval(), Some(0));
+    // A DISCONNECT can't make the session last either.
+    let lasting = [0xe0, 7, 0x00, 5, 0x11, 0, 0, 1, 44];
+    assert_eq!(driver.client(&lasting).up, [0xe0, 0]);
+
+    let mut driver = Driver::new();
+    driver.snapshot = open_door();
+    let packet = connect_packet(&STRANGER, Version::V5, "client", |connect| {
+        connect.will = Some(WillOut {
+            topic: TopicName::new("plant/in").unwrap(),
+            payload: b"",
+            qos: Qos::AtMostOnce,
+            retain: false,
+            properties: &[],
+        });
+    });
+    assert!(driver.client(&packet).up.is_empty());
+}
+
+#[test]
+fn a_token_for_subscribing_only() {
+    use crate::identity::{Algorithm, ClientScope, Request, mint};
+    let request = Request {
+        algorithm: Algorithm::Eip712,
+        scope: ClientScope::Exact("client"),
+        subscribe_only: true,
+        issued: NOW,
+        lifetime: 3_600,
+    };
+    let token = mint(&OWNER, &settings().deployment, &request)
+        .unwrap()
+        .password;
+    let mut driver = Driver::new();
+    let packet = connect_packet(&OWNER, Version::V5, "client", |connect| {
+        connect.password = Some(token.as_bytes());
+    });
+    driver.client(&packet).result.unwrap();
+    driver
+        .broker(&connack(Version::V5, false, 0))
+        .result
+        .unwrap();
+    let publish = publish(Version::V5, "plant/in", Qos::AtLeastOnce, 1);
+    assert!(driver.client(&publish).up.is_empty());
+    let subscribe = subscribe(Version::V5, 2, &["plant/#"]);
+    assert_eq!(driver.client(&subscribe).up, subscribe);
+}

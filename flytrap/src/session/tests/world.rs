@@ -32,16 +32,21 @@ pub(super) static SENSOR: LazyLock<Signer> = LazyLock::new(signer);
 pub(super) const GRANT_END: UnixTime = UnixTime(NOW.0 + 10_000);
 
 pub(super) fn snapshot() -> Snapshot {
-    policy(true)
+    policy(true, Admit::Entitled)
 }
 
 /// The same world after the sensor's grants were taken away.
 pub(super) fn revoked() -> Snapshot {
-    policy(false)
+    policy(false, Admit::Entitled)
 }
 
-fn policy(granted: bool) -> Snapshot {
-    let mut builder = SnapshotBuilder::new(1, Admit::Entitled);
+/// The same world with a gateway that lets in every wallet.
+pub(super) fn open_door() -> Snapshot {
+    policy(true, Admit::Any)
+}
+
+fn policy(granted: bool, admit: Admit) -> Snapshot {
+    let mut builder = SnapshotBuilder::new(1, admit);
     let closed = Terms {
         publish: Mode::Closed,
         subscribe: Mode::Closed,
