@@ -21,7 +21,7 @@ use crate::types::{Action, Prefix, Principal, SubscriptionFilter, TopicName, Uni
 
 /// The gateway as its operators see it.
 pub(super) struct Control {
-    surroundings: Surroundings,
+    surroundings: Arc<Surroundings>,
     plane: Option<Arc<KernelPlane>>,
     since: UnixTime,
     domain: String,
@@ -35,7 +35,7 @@ impl Control {
     pub(super) fn new(
         config: &Config,
         bound: &[SocketAddr],
-        surroundings: &Surroundings,
+        surroundings: &Arc<Surroundings>,
         plane: Option<Arc<KernelPlane>>,
     ) -> Self {
         let listeners = config
@@ -48,7 +48,7 @@ impl Control {
                 danger: listener.danger_tokens_readable_on_the_wire,
             });
         Self {
-            surroundings: surroundings.clone(),
+            surroundings: Arc::clone(surroundings),
             plane,
             since: surroundings.clock.now(),
             domain: config.gateway.domain.clone(),

@@ -31,7 +31,7 @@ pub(super) struct Gateway {
     pub(super) bans_task: BansTask,
     pub(super) drops: Option<Events>,
     pub(super) workers: Workers,
-    pub(super) surroundings: Surroundings,
+    pub(super) surroundings: Arc<Surroundings>,
 }
 
 pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
@@ -84,7 +84,7 @@ pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
     )
     .map_err(|error| bans_failure(&error, config))?;
     let session = settings::session(config, ledger.deployment(&config.gateway.domain), account);
-    let surroundings = Surroundings {
+    let surroundings = Arc::new(Surroundings {
         session: Arc::new(session),
         limits: settings::proxy(config),
         upstream: config.upstream.address.as_str().into(),
@@ -95,7 +95,7 @@ pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
         started: Instant::now(),
         registry: Registry::default(),
         drain: CancellationToken::new(),
-    };
+    });
     let control = Control::new(config, workers.addresses(), &surroundings, plane);
     Ok(Gateway {
         control: Arc::new(control),

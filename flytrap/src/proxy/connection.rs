@@ -1,6 +1,7 @@
 //! The life of one connection: the door, TLS, CONNECT, the broker, the relay, the farewell.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -51,7 +52,7 @@ pub(super) async fn serve(
     peer: SocketAddr,
     place: Place,
     acceptor: Option<TlsAcceptor>,
-    surroundings: Surroundings,
+    surroundings: Arc<Surroundings>,
 ) {
     if surroundings.bans.standing(peer.ip()) == Standing::Throttled {
         tokio::time::sleep(THROTTLE).await;
@@ -92,7 +93,7 @@ async fn converse<C: AsyncRead + AsyncWrite + Unpin>(
     stream: C,
     peer: SocketAddr,
     place: &Place,
-    surroundings: Surroundings,
+    surroundings: Arc<Surroundings>,
 ) {
     let mut entropy = [0; 16];
     // Only an assigned client id comes of it, which names a session and is no secret.
@@ -100,9 +101,9 @@ async fn converse<C: AsyncRead + AsyncWrite + Unpin>(
         entropy = surroundings.started.elapsed().as_nanos().to_be_bytes();
     }
     let elapsed = surroundings.started.elapsed();
-    let session = Session::new(surroundings.session.clone(), entropy, elapsed);
-    let mut relay = Relay::new(session, stream, surroundings.clone());
-    let mut reporter = Reporter::new(peer, surroundings.clone());
+    let session = Session::new(Arc::clone(&surroundings.session), entropy, elapsed);
+    let mut relay = Relay::new(session, stream, Arc::clone(&surroundings));
+    let mut reporter = Reporter::new(peer, Arc::clone(&surroundings));
 
     let close = tokio::select! {
         biased;

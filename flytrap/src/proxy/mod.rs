@@ -57,8 +57,7 @@ pub struct Limits {
     pub farewell_timeout: Duration,
 }
 
-/// All that a connection needs to know of the gateway around it.
-#[derive(Clone)]
+/// All that a connection needs to know of the gateway around it. All connections share one.
 pub struct Surroundings {
     /// Settings of the sessions.
     pub session: Arc<session::Settings>,

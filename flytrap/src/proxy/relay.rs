@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -37,13 +38,13 @@ pub(super) struct Relay<C> {
     pub(super) session: Session,
     pub(super) client: Leg<C>,
     broker: Option<Leg<TcpStream>>,
-    surroundings: Surroundings,
+    surroundings: Arc<Surroundings>,
     pub(super) out: Output,
     timer: Pin<Box<Sleep>>,
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
-    pub(super) fn new(session: Session, client: C, surroundings: Surroundings) -> Self {
+    pub(super) fn new(session: Session, client: C, surroundings: Arc<Surroundings>) -> Self {
         let timer = Box::pin(tokio::time::sleep(surroundings.limits.connect_timeout));
         Self {
             session,

@@ -1,6 +1,7 @@
 //! Turns what a session noted into events, counts and offences.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Surroundings;
@@ -15,13 +16,13 @@ use crate::types::{Principal, Wallet};
 
 pub(super) struct Reporter {
     peer: SocketAddr,
-    surroundings: Surroundings,
+    surroundings: Arc<Surroundings>,
     /// Since when somebody is logged in.
     login: Option<(Instant, LiveSession)>,
 }
 
 impl Reporter {
-    pub(super) fn new(peer: SocketAddr, surroundings: Surroundings) -> Self {
+    pub(super) fn new(peer: SocketAddr, surroundings: Arc<Surroundings>) -> Self {
         Self {
             peer,
             surroundings,

@@ -57,14 +57,14 @@ impl Workers {
     ///
     /// # Errors
     /// A thread or its runtime can't be created.
-    pub fn start(self, surroundings: &Surroundings) -> std::io::Result<Running> {
+    pub fn start(self, surroundings: &Arc<Surroundings>) -> std::io::Result<Running> {
         let cut = CancellationToken::new();
         let mut threads = Vec::new();
         for (index, sockets) in self.sockets.into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            let surroundings = surroundings.clone();
+            let surroundings = Arc::clone(surroundings);
             let cut = cut.clone();
             let thread = std::thread::Builder::new().name(format!("flytrap-{index}"));
             threads.push(thread.spawn(move || {
@@ -99,14 +99,19 @@ impl Running {
 
 async fn work(
     sockets: Vec<(std::net::TcpListener, Option<TlsAcceptor>)>,
-    surroundings: Surroundings,
+    surroundings: Arc<Surroundings>,
     cut: CancellationToken,
 ) {
     let sessions = TaskTracker::new();
     for (socket, acceptor) in sockets {
         match TcpListener::from_std(socket) {
             Ok(listener) => {
-                let accepting = accept(listener, acceptor, surroundings.clone(), sessions.clone());
+                let accepting = accept(
+                    listener,
+                    acceptor,
+                    Arc::clone(&surroundings),
+                    sessions.clone(),
+                );
                 sessions.spawn(accepting);
             }
             Err(error) => tracing::error!(%error, "a listener can't be polled"),
@@ -122,7 +127,7 @@ async fn work(
 async fn accept(
     listener: TcpListener,
     acceptor: Option<TlsAcceptor>,
-    surroundings: Surroundings,
+    surroundings: Arc<Surroundings>,
     sessions: TaskTracker,
 ) {
     loop {
@@ -145,11 +150,11 @@ fn spawn(
     stream: TcpStream,
     peer: SocketAddr,
     acceptor: Option<TlsAcceptor>,
-    surroundings: &Surroundings,
+    surroundings: &Arc<Surroundings>,
     sessions: &TaskTracker,
 ) {
     if let Some(place) = connection::admit(peer, surroundings) {
-        let surroundings = surroundings.clone();
+        let surroundings = Arc::clone(surroundings);
         sessions.spawn(connection::serve(
             stream,
             peer,
