@@ -59,6 +59,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     /// Gives the session its broker, which must answer the CONNECT in time.
     pub(super) fn connected(&mut self, broker: TcpStream) {
         self.broker = Some(Leg::new(broker));
+        self.queue_output();
         self.arm(self.surroundings.limits.upstream_timeout);
     }
 
