@@ -168,7 +168,24 @@ fn kernel_plane(config: &Config) -> Result<Option<Arc<KernelPlane>>, Failure> {
 }
 
 pub(super) fn ledger_failure(error: LedgerFileError) -> Failure {
-    Failure::new(exit::CONFIG, "the ledger can't be read").cause(error)
+    let failure = Failure::new(exit::CONFIG, "the ledger can't be used");
+    match error {
+        LedgerFileError::Content {
+            path,
+            line,
+            column,
+            problem,
+            help,
+        } => failure
+            .cause(format_args!(
+                "{}:{line}:{column}: {problem}",
+                path.display()
+            ))
+            .help(help),
+        LedgerFileError::Read { .. } => failure
+            .cause(error)
+            .help("ledger.path names a file that this user may read"),
+    }
 }
 
 pub(super) fn kernel_failure(error: &KernelError) -> Failure {
