@@ -175,7 +175,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
                 .judge_again(|bytes| session.client_bytes(bytes, context, out))?;
             self.queue_output();
         }
-        if moved {
+        // A phase that ends is reported first: a client that reads its CONNACK and fails its next
+        // login must not be counted in the other order.
+        if moved && self.session.phase() == phase {
             self.write_out(cx, context)?;
         }
         Ok(moved && self.session.phase() == phase)
