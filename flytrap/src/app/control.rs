@@ -16,7 +16,7 @@ use crate::cli::Failure;
 use crate::config::Config;
 use crate::kernel::{AttachedMode, Blocklist, KernelPlane};
 use crate::policy::{Decision, decide};
-use crate::proxy::Surroundings;
+use crate::proxy::{Surroundings, dial};
 use crate::types::{Action, Prefix, Principal, SubscriptionFilter, TopicName, UnixTime};
 
 /// The gateway as its operators see it.
@@ -80,9 +80,8 @@ impl Control {
     }
 
     pub(super) async fn check_upstream(&self) {
-        let dialling = tokio::net::TcpStream::connect(&*self.surroundings.upstream);
-        let reached = tokio::time::timeout(self.upstream_timeout, dialling).await;
-        let reachable = matches!(reached, Ok(Ok(_)));
+        let reached = dial(&self.surroundings.upstream, self.upstream_timeout).await;
+        let reachable = reached.is_ok();
         if self.upstream_reachable.swap(reachable, Ordering::Relaxed) != reachable {
             let address = &self.surroundings.upstream;
             if reachable {

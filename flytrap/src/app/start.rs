@@ -17,7 +17,7 @@ use crate::events::KernelDrop;
 use crate::kernel::{Blocklist, Events, KernelError, KernelPlane, NoKernel};
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
-use crate::proxy::{Listener, Registry, Surroundings, Workers};
+use crate::proxy::{Listener, Registry, Surroundings, Workers, dial};
 use crate::types::{Clock, SystemClock};
 use crate::{bans, kernel, tls};
 
@@ -130,11 +130,8 @@ fn listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
 /// A gateway in front of nothing is a mistake that is best told at once.
 async fn reach_broker(config: &Config) -> Result<(), Failure> {
     let address = &config.upstream.address;
-    let dialling = tokio::net::TcpStream::connect(address);
-    let cause = match tokio::time::timeout(config.upstream.connect_timeout, dialling).await {
-        Ok(Ok(_)) => return Ok(()),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer within {:?}", config.upstream.connect_timeout),
+    let Err(cause) = dial(address, config.upstream.connect_timeout).await else {
+        return Ok(());
     };
     Err(Failure::new(
         exit::UNAVAILABLE,

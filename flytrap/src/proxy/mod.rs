@@ -10,6 +10,7 @@ mod listener;
 mod registry;
 mod relay;
 mod report;
+mod upstream;
 mod worker;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use listener::ListenError;
 pub use registry::Registry;
+pub use upstream::dial;
 pub use worker::{Running, Workers};
 
 use crate::bans::Bans;

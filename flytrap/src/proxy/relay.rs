@@ -14,11 +14,12 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::Surroundings;
-use super::leg::{Leg, ReadFailure};
-use crate::policy::Snapshot;
-use crate::session::{Close, Context, End, Output, Phase, Session};
+use super::leg::{Leg, Read};
+use super::report::Reporter;
+use super::upstream::dial;
+use crate::session::{Cause, Close, Context, Output, Phase, Session};
 
-/// What one read takes at most. One buffer per thread serves all its sessions.
+/// What one read takes at most.
 const READ_BYTES: usize = 64 * 1024;
 
 /// A side with this many bytes waiting for it gets no more from the other side's packets.
@@ -30,74 +31,78 @@ const ROUNDS: usize = 8;
 /// When nothing else is due.
 const IDLE: Duration = Duration::from_hours(1);
 
+/// What all sessions of a thread read into and write from, one after the other.
+struct Scratch {
+    input: Box<[u8]>,
+    out: Output,
+}
+
 thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
+        input: vec![0; READ_BYTES].into_boxed_slice(),
+        out: Output::default(),
+    });
 }
 
 pub(super) struct Relay<C> {
-    pub(super) session: Session,
-    pub(super) client: Leg<C>,
+    session: Session,
+    client: Leg<C>,
     broker: Option<Leg<TcpStream>>,
+    reporter: Reporter,
     surroundings: Arc<Surroundings>,
-    pub(super) out: Output,
     timer: Pin<Box<Sleep>>,
+    /// What the client had taken when the timer last fired.
+    taken: u64,
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
-    pub(super) fn new(session: Session, client: C, surroundings: Arc<Surroundings>) -> Self {
+    pub(super) fn new(
+        session: Session,
+        client: C,
+        reporter: Reporter,
+        surroundings: Arc<Surroundings>,
+    ) -> Self {
         let timer = Box::pin(tokio::time::sleep(surroundings.limits.connect_timeout));
         Self {
             session,
             client: Leg::new(client),
             broker: None,
+            reporter,
             surroundings,
-            out: Output::default(),
             timer,
+            taken: 0,
         }
     }
 
-    /// Gives the session its broker, which must answer the CONNECT in time.
-    pub(super) fn connected(&mut self, broker: TcpStream) {
-        self.broker = Some(Leg::new(broker));
-        self.queue_output();
-        self.arm(self.surroundings.limits.upstream_timeout);
-    }
-
-    /// Runs until the phase is no longer `phase`, or to the session's end.
-    pub(super) async fn run_while(
-        &mut self,
-        phase: Phase,
-        mut report: impl FnMut(&mut Output),
-    ) -> Result<(), Close> {
-        std::future::poll_fn(|cx| {
-            let snapshot = self.surroundings.mirror.current();
-            let step = self.step(cx, &snapshot);
-            self.queue_output();
-            report(&mut self.out);
-            match step {
-                Some(close) => Poll::Ready(Err(close)),
-                None if self.session.phase() != phase => Poll::Ready(Ok(())),
-                None => Poll::Pending,
+    /// Runs the session until its own packets, its peers or the time end it.
+    pub(super) async fn run(&mut self) -> Close {
+        if let Err(close) = self.carry_in(Phase::AwaitConnect).await {
+            return close;
+        }
+        let timeout = self.surroundings.limits.upstream_timeout;
+        match dial(&self.surroundings.upstream, timeout).await {
+            Ok(broker) => self.broker = Some(Leg::new(broker)),
+            Err(error) => return self.end(Cause::BrokerUnreachable(error.to_string())),
+        }
+        self.arm(timeout);
+        loop {
+            if let Err(close) = self.carry_in(self.session.phase()).await {
+                return close;
             }
-        })
-        .await
-    }
-
-    /// Moves what the session wrote to the side it is for.
-    pub(super) fn queue_output(&mut self) {
-        self.client.queue(&self.out.down);
-        self.out.down.clear();
-        if let Some(broker) = &mut self.broker {
-            broker.queue(&self.out.up);
-            self.out.up.clear();
         }
     }
 
     /// Ends the session for a reason that lies outside.
-    pub(super) fn end(&mut self, end: End) -> Close {
-        let close = self.session.end(end, &mut self.out);
-        self.queue_output();
+    pub(super) fn end(&mut self, cause: Cause) -> Close {
+        let mut out = Output::default();
+        let close = self.session.end(cause, &mut out);
+        self.queue(&mut out);
         close
+    }
+
+    /// Tells of the end that `close` is.
+    pub(super) fn report_end(&mut self, close: &Close) {
+        self.reporter.closed(close, self.session.principal());
     }
 
     /// Writes out what is left for both sides and closes them.
@@ -117,9 +122,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             SCRATCH.with_borrow_mut(|scratch| {
                 for _ in 0..ROUNDS {
                     let forget = |bytes: &[u8]| Ok::<_, ()>(bytes.len());
-                    match self.client.poll_read(cx, scratch, forget) {
+                    match self.client.poll_read(cx, &mut scratch.input, forget) {
                         Poll::Pending => return Poll::Pending,
-                        Poll::Ready(Ok(true)) => {}
+                        Poll::Ready(Read::Judged) => {}
                         Poll::Ready(_) => return Poll::Ready(()),
                     }
                 }
@@ -130,91 +135,119 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         .await;
     }
 
-    fn step(&mut self, cx: &mut TaskContext<'_>, snapshot: &Snapshot) -> Option<Close> {
+    /// Carries bytes until the phase is no longer `phase`, or to the session's end.
+    async fn carry_in(&mut self, phase: Phase) -> Result<(), Close> {
+        std::future::poll_fn(|cx| {
+            SCRATCH.with_borrow_mut(|scratch| match self.step(cx, scratch) {
+                Err(close) => {
+                    self.reporter
+                        .report(&mut scratch.out, self.session.principal());
+                    self.queue(&mut scratch.out);
+                    Poll::Ready(Err(close))
+                }
+                Ok(()) if self.session.phase() != phase => Poll::Ready(Ok(())),
+                Ok(()) => Poll::Pending,
+            })
+        })
+        .await
+    }
+
+    fn step(&mut self, cx: &mut TaskContext<'_>, scratch: &mut Scratch) -> Result<(), Close> {
+        let snapshot = self.surroundings.mirror.current();
         let context = Context {
-            snapshot,
+            snapshot: &snapshot,
             now: self.surroundings.clock.now(),
             elapsed: self.surroundings.started.elapsed(),
         };
+        // A connection from before the ban gets no further guess.
+        if self.session.phase() == Phase::AwaitConnect && self.reporter.is_banned() {
+            return Err(self.session.end(Cause::Banned, &mut scratch.out));
+        }
         if self.timer.as_mut().poll(cx).is_ready() {
-            if let Err(close) = self.on_timer(&context) {
-                return Some(close);
-            }
+            self.on_timer(&context, &mut scratch.out)?;
             // Registers the timer's new deadline.
             let _ = self.timer.as_mut().poll(cx);
         }
-        SCRATCH.with_borrow_mut(|scratch| {
-            for _ in 0..ROUNDS {
-                match self.round(cx, &context, scratch) {
-                    Ok(true) => {}
-                    Ok(false) => return None,
-                    Err(close) => return Some(close),
-                }
+        for _ in 0..ROUNDS {
+            if !self.round(cx, &context, scratch)? {
+                return Ok(());
             }
-            cx.waker().wake_by_ref();
-            None
-        })
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
     }
 
-    /// One pass over both sides; says whether it moved anything.
+    /// One pass over both sides; says whether another one is worth while.
     fn round(
         &mut self,
         cx: &mut TaskContext<'_>,
         context: &Context<'_>,
-        scratch: &mut [u8],
+        scratch: &mut Scratch,
     ) -> Result<bool, Close> {
         let phase = self.session.phase();
-        self.write_out(cx, context)?;
+        self.deliver(cx, context, &mut scratch.out)?;
         let mut moved = self.read_client(cx, context, scratch)?;
         moved |= self.read_broker(cx, context, scratch)?;
-        self.queue_output();
+        self.deliver(cx, context, &mut scratch.out)?;
         if self.session.phase() == Phase::Live && phase != Phase::Live {
             self.rearm(context);
-            let (session, out) = (&mut self.session, &mut self.out);
+            let (session, out) = (&mut self.session, &mut scratch.out);
             self.client
                 .judge_again(|bytes| session.client_bytes(bytes, context, out))?;
-            self.queue_output();
-        }
-        // A phase that ends is reported first: a client that reads its CONNACK and fails its next
-        // login must not be counted in the other order.
-        if moved && self.session.phase() == phase {
-            self.write_out(cx, context)?;
+            self.deliver(cx, context, out)?;
         }
         Ok(moved && self.session.phase() == phase)
     }
 
-    fn write_out(&mut self, cx: &mut TaskContext<'_>, context: &Context<'_>) -> Result<(), Close> {
-        if let Poll::Ready(Err(_)) = self.client.poll_write_out(cx) {
-            return Err(self.session.client_lost(context, &mut self.out));
+    /// Reports what was judged, then writes it: a client that reads its CONNACK and fails its next
+    /// login must not be counted in the other order. Also writes what had to wait before.
+    fn deliver(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        context: &Context<'_>,
+        out: &mut Output,
+    ) -> Result<(), Close> {
+        self.reporter.report(out, self.session.principal());
+        if let Some(broker) = &mut self.broker {
+            let sent = broker.send(cx, &out.up);
+            out.up.clear();
+            if sent.is_err() {
+                return Err(self.broker_lost(out));
+            }
         }
-        if let Some(broker) = &mut self.broker
-            && let Poll::Ready(Err(_)) = broker.poll_write_out(cx)
-        {
-            return Err(self.broker_lost());
+        let sent = self.client.send(cx, &out.down);
+        out.down.clear();
+        sent.map_err(|_| self.session.client_lost(context, out))
+    }
+
+    /// Leaves it to [`finish`](Self::finish) to write what the session says last. What is meant
+    /// for a broker that was never reached is forgotten.
+    fn queue(&mut self, out: &mut Output) {
+        self.client.queue(&out.down);
+        if let Some(broker) = &mut self.broker {
+            broker.queue(&out.up);
         }
-        Ok(())
+        out.down.clear();
+        out.up.clear();
     }
 
     fn read_client(
         &mut self,
         cx: &mut TaskContext<'_>,
         context: &Context<'_>,
-        scratch: &mut [u8],
+        scratch: &mut Scratch,
     ) -> Result<bool, Close> {
-        let towards_broker = self.broker.as_ref().map_or(0, Leg::backlog);
         let held = self.session.phase() == Phase::AwaitConnack;
-        if held || towards_broker >= HIGH_WATER || self.client.backlog() >= HIGH_WATER {
+        if held || self.broker_is_slow() || self.client.backlog() >= HIGH_WATER {
             return Ok(false);
         }
-        let (session, out) = (&mut self.session, &mut self.out);
+        let (session, out) = (&mut self.session, &mut scratch.out);
         let judge = |bytes: &[u8]| session.client_bytes(bytes, context, out);
-        match self.client.poll_read(cx, scratch, judge) {
+        match self.client.poll_read(cx, &mut scratch.input, judge) {
             Poll::Pending => Ok(false),
-            Poll::Ready(Ok(true)) => Ok(true),
-            Poll::Ready(Err(ReadFailure::Judged(close))) => Err(close),
-            Poll::Ready(Ok(false) | Err(ReadFailure::Broken)) => {
-                Err(self.session.client_lost(context, &mut self.out))
-            }
+            Poll::Ready(Read::Judged) => Ok(true),
+            Poll::Ready(Read::Ends(close)) => Err(close),
+            Poll::Ready(Read::Lost) => Err(self.session.client_lost(context, &mut scratch.out)),
         }
     }
 
@@ -222,7 +255,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         &mut self,
         cx: &mut TaskContext<'_>,
         context: &Context<'_>,
-        scratch: &mut [u8],
+        scratch: &mut Scratch,
     ) -> Result<bool, Close> {
         let Some(broker) = &mut self.broker else {
             return Ok(false);
@@ -233,31 +266,48 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         if self.client.backlog() >= HIGH_WATER {
             return Ok(false);
         }
-        let (session, out) = (&mut self.session, &mut self.out);
+        let (session, out) = (&mut self.session, &mut scratch.out);
         let judge = |bytes: &[u8]| session.broker_bytes(bytes, context, out);
-        match broker.poll_read(cx, scratch, judge) {
+        match broker.poll_read(cx, &mut scratch.input, judge) {
             Poll::Pending => Ok(false),
-            Poll::Ready(Ok(true)) => Ok(true),
-            Poll::Ready(Err(ReadFailure::Judged(close))) => Err(close),
-            Poll::Ready(Ok(false) | Err(ReadFailure::Broken)) => Err(self.broker_lost()),
+            Poll::Ready(Read::Judged) => Ok(true),
+            Poll::Ready(Read::Ends(close)) => Err(close),
+            Poll::Ready(Read::Lost) => Err(self.broker_lost(&mut scratch.out)),
         }
     }
 
-    fn broker_lost(&mut self) -> Close {
-        let end = match self.session.phase() {
-            Phase::Live => End::BrokerLost,
-            _ => End::BrokerUnreachable,
-        };
-        self.session.end(end, &mut self.out)
+    fn broker_is_slow(&self) -> bool {
+        self.broker
+            .as_ref()
+            .is_some_and(|broker| broker.backlog() >= HIGH_WATER)
     }
 
-    fn on_timer(&mut self, context: &Context<'_>) -> Result<(), Close> {
+    fn broker_lost(&mut self, out: &mut Output) -> Close {
+        let cause = match self.session.phase() {
+            Phase::Live => Cause::BrokerLost,
+            _ => Cause::BrokerUnreachable("it closed the connection instead of a CONNACK".into()),
+        };
+        self.session.end(cause, out)
+    }
+
+    fn on_timer(&mut self, context: &Context<'_>, out: &mut Output) -> Result<(), Close> {
         match self.session.phase() {
-            Phase::AwaitConnect => {
-                return Err(self.session.end(End::ConnectTimeout, &mut self.out));
+            Phase::AwaitConnect => return Err(self.session.end(Cause::ConnectTimeout, out)),
+            Phase::AwaitConnack => {
+                let waited = self.surroundings.limits.upstream_timeout;
+                let cause = Cause::BrokerUnreachable(format!("no CONNACK within {waited:?}"));
+                return Err(self.session.end(cause, out));
             }
-            Phase::AwaitConnack => return Err(self.broker_lost()),
-            Phase::Live => self.session.tick(context, &mut self.out)?,
+            Phase::Live => {
+                // A client that isn't read can't be heard. One that takes bytes is alive.
+                let taken = self.client.taken();
+                let reads_slowly = self.client.backlog() >= HIGH_WATER && taken != self.taken;
+                if self.broker_is_slow() || reads_slowly {
+                    self.session.excuse_silence(context);
+                }
+                self.taken = taken;
+                self.session.tick(context, out)?;
+            }
         }
         self.rearm(context);
         Ok(())
@@ -266,12 +316,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     fn rearm(&mut self, context: &Context<'_>) {
         // A deadline of zero is due, but not due within this very poll.
         let soonest = Duration::from_millis(10);
-        self.arm(
-            self.session
-                .deadline(context)
-                .unwrap_or(IDLE)
-                .clamp(soonest, IDLE),
-        );
+        let due = self.session.deadline(context).unwrap_or(IDLE);
+        self.arm(due.clamp(soonest, IDLE));
     }
 
     fn arm(&mut self, after: Duration) {

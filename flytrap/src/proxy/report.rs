@@ -5,20 +5,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Surroundings;
-use crate::bans::LiveSession;
+use crate::bans::{LiveSession, Standing};
 use crate::events::{
     DeliveryDenied, LoginAccepted, LoginRefusal, LoginRefused, MalformedPacket, PublishDenied,
     SessionEnded, SubscribeDenied, UpstreamFailed, WillDenied,
 };
-use crate::identity::Refusal;
-use crate::session::{Cause, Close, LoginRefusal as Refused, Note, Output};
-use crate::types::{Principal, Wallet};
+use crate::session::{Asked, Cause, Close, LoginRefusal as Refused, Note, Output};
+use crate::types::Principal;
 
 pub(super) struct Reporter {
     peer: SocketAddr,
     surroundings: Arc<Surroundings>,
     /// Since when somebody is logged in.
-    login: Option<(Instant, LiveSession)>,
+    login: Option<(Instant, Option<LiveSession>)>,
 }
 
 impl Reporter {
@@ -30,20 +29,22 @@ impl Reporter {
         }
     }
 
+    /// Whether the peer may not even try to log in.
+    pub(super) fn is_banned(&self) -> bool {
+        self.surroundings.bans.standing(self.peer.ip()) == Standing::Banned
+    }
+
     /// Takes notes and counts out of `out`.
     pub(super) fn report(&mut self, out: &mut Output, principal: Option<&Principal>) {
         let metrics = &self.surroundings.metrics;
-        for (count, add) in [
-            (
-                &mut out.published,
-                &(|n| metrics.publishes_permitted(n)) as &dyn Fn(u64),
-            ),
-            (&mut out.delivered, &|n| metrics.deliveries_permitted(n)),
-            (&mut out.subscribed, &|n| metrics.subscriptions_permitted(n)),
-        ] {
-            if *count > 0 {
-                add(std::mem::take(count));
-            }
+        if out.published > 0 {
+            metrics.publishes_permitted(std::mem::take(&mut out.published));
+        }
+        if out.delivered > 0 {
+            metrics.deliveries_permitted(std::mem::take(&mut out.delivered));
+        }
+        if out.subscribed > 0 {
+            metrics.subscriptions_permitted(std::mem::take(&mut out.subscribed));
         }
         for note in out.notes.drain(..) {
             self.note(&note, principal);
@@ -52,15 +53,16 @@ impl Reporter {
 
     fn note(&mut self, note: &Note, principal: Option<&Principal>) {
         let metrics = &self.surroundings.metrics;
-        let wallet = principal.map_or(Wallet::default(), |principal| principal.wallet);
-        let client_id = principal.map_or("", |principal| principal.client_id.as_str());
         match note {
             Note::LoggedIn {
                 wallet,
                 client_id,
                 version,
+                entitled,
             } => {
-                let live = self.surroundings.bans.session_opened(self.peer.ip());
+                // Anybody can make a wallet that only has what everybody has: that proves nothing
+                // in favour of its address.
+                let live = entitled.then(|| self.surroundings.bans.session_opened(self.peer.ip()));
                 self.login = Some((Instant::now(), live));
                 LoginAccepted {
                     peer: self.peer,
@@ -70,41 +72,45 @@ impl Reporter {
                 }
                 .emit(metrics);
             }
-            Note::PublishDenied { topic, reason } => {
-                PublishDenied {
-                    wallet,
-                    client_id,
-                    topic,
-                    reason,
+            Note::Denied {
+                asked,
+                text,
+                reason,
+            } => {
+                let Some(Principal { wallet, client_id }) = principal else {
+                    return;
+                };
+                let (wallet, topic) = (*wallet, text);
+                match asked {
+                    Asked::Publish => PublishDenied {
+                        wallet,
+                        client_id,
+                        topic,
+                        reason,
+                    }
+                    .emit(metrics),
+                    Asked::Subscribe => SubscribeDenied {
+                        wallet,
+                        client_id,
+                        filter: text,
+                        reason,
+                    }
+                    .emit(metrics),
+                    Asked::Delivery => DeliveryDenied {
+                        wallet,
+                        client_id,
+                        topic,
+                        reason,
+                    }
+                    .emit(metrics),
+                    Asked::Will => WillDenied {
+                        wallet,
+                        client_id,
+                        topic,
+                        reason,
+                    }
+                    .emit(metrics),
                 }
-                .emit(metrics);
-            }
-            Note::SubscribeDenied { filter, reason } => {
-                SubscribeDenied {
-                    wallet,
-                    client_id,
-                    filter,
-                    reason,
-                }
-                .emit(metrics);
-            }
-            Note::DeliveryDenied { topic, reason } => {
-                DeliveryDenied {
-                    wallet,
-                    client_id,
-                    topic,
-                    reason,
-                }
-                .emit(metrics);
-            }
-            Note::WillDenied { topic, reason } => {
-                WillDenied {
-                    wallet,
-                    client_id,
-                    topic,
-                    reason,
-                }
-                .emit(metrics);
             }
         }
     }
@@ -116,14 +122,13 @@ impl Reporter {
         if let Some(offence) = close.offence {
             self.surroundings.bans.offence(peer.ip(), offence);
         }
+        let logged_in = self.login.is_some();
         match &close.cause {
             Cause::Refused(why) => {
                 let kind = match why {
-                    Refused::Token(Refusal::AuthFailed(_)) | Refused::NoCredentials => {
-                        LoginRefusal::AuthFailed
-                    }
-                    Refused::Token(Refusal::TokenStale(_)) => LoginRefusal::TokenStale,
-                    Refused::NotAdmitted(_) | Refused::Will(_) => LoginRefusal::NotAdmitted,
+                    Refused::AuthFailed(_) | Refused::NoCredentials => LoginRefusal::AuthFailed,
+                    Refused::TokenStale { .. } => LoginRefusal::TokenStale,
+                    Refused::NotAdmitted { .. } | Refused::Will { .. } => LoginRefusal::NotAdmitted,
                     Refused::AuthenticationMethod | Refused::Version | Refused::ClientId => {
                         LoginRefusal::Unsupported
                     }
@@ -131,15 +136,20 @@ impl Reporter {
                 LoginRefused { peer, kind, why }.emit(metrics);
             }
             Cause::Malformed(rule) => MalformedPacket { peer, rule }.emit(metrics),
-            Cause::BrokerEnded(_) | Cause::BrokerLost | Cause::BrokerMalformed(_) => {
+            Cause::BrokerUnreachable(_) | Cause::BrokerLost | Cause::BrokerMalformed(_) => {
                 let address = &self.surroundings.upstream;
-                UpstreamFailed {
-                    address,
-                    error: &close.cause,
-                }
-                .emit(metrics);
+                let error = &close.cause;
+                UpstreamFailed { address, error }.emit(metrics);
             }
             _ => {}
+        }
+        let by_broker = matches!(
+            close.cause,
+            Cause::BrokerUnreachable(_) | Cause::BrokerEnded(_) | Cause::BrokerMalformed(_)
+        );
+        if by_broker && !logged_in {
+            let (kind, why) = (LoginRefusal::Unavailable, &close.cause);
+            LoginRefused { peer, kind, why }.emit(metrics);
         }
         if let (Some((since, _)), Some(principal)) = (self.login.take(), principal) {
             SessionEnded {

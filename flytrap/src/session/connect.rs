@@ -3,20 +3,21 @@
 use std::num::NonZeroU32;
 
 use super::{
-    Cause, Close, Context, Denial, Identity, LoginRefusal, Note, Output, Phase, Session,
+    Asked, Cause, Close, Context, Denial, Identity, LoginRefusal, Note, Output, Phase, Session,
     WillTopics, fits,
 };
 use crate::identity::{self, Login, Proof, Refusal};
 use crate::mqtt::encode::{ConnectOut, TooLong, WillOut};
 use crate::mqtt::{
-    Connack, Connect, ConnectError, Frame, Malformed, PacketType, Property, ReasonCode, Sender,
-    Version, Will, encode, return_code,
+    Connack, Connect, ConnectError, Frame, Malformed, PacketType, Property, ReasonCode, Version,
+    Will, encode, return_code,
 };
 use crate::offence::Offence;
 use crate::policy::{Decision, Why, decide};
-use crate::types::{Action, Principal, TopicName};
+use crate::types::{Action, Principal, Wallet};
 
-/// The user property that carries a token for clients without a password. It stays here.
+/// The user property that is set aside for tokens of clients without a password. Whatever it
+/// holds stays here.
 const TOKEN_PROPERTY: &str = "flytrap-token";
 
 impl Session {
@@ -36,7 +37,12 @@ impl Session {
                     ConnectError::UnsupportedVersion { .. } => {
                         Close::quiet(Cause::Refused(LoginRefusal::Version))
                     }
-                    ConnectError::Malformed(error) => Close::malformed(error),
+                    ConnectError::Malformed(error) => {
+                        if frame.body.starts_with(b"\0\x04MQTT\x05") {
+                            self.version = Version::V5;
+                        }
+                        self.malformed(&error, out)
+                    }
                 });
             }
         };
@@ -57,13 +63,15 @@ impl Session {
         self.admit(&connect, &proof, context)
             .map_err(|why| self.refuse(why, out))?;
         if let Some(will) = &connect.will
-            && let Err(denial) = self.judge_will(will, context)
+            && let Err(why) = self.accept_will(will, context)
         {
-            out.notes.push(Note::WillDenied {
-                topic: will.topic.to_string(),
-                reason: denial,
+            out.notes.push(Note::Denied {
+                asked: Asked::Will,
+                text: will.topic.as_str().to_owned(),
+                reason: why,
             });
-            return Err(self.refuse(LoginRefusal::Will(denial), out));
+            let wallet = proof.wallet;
+            return Err(self.refuse(LoginRefusal::Will { wallet, why }, out));
         }
         self.connect_upstream(&connect, out).map_err(|TooLong| {
             self.malformed(
@@ -97,7 +105,14 @@ impl Session {
             revoked_before,
             context.now,
         )
-        .map_err(LoginRefusal::Token)
+        .map_err(|refusal| match refusal {
+            Refusal::AuthFailed(fault) => LoginRefusal::AuthFailed(fault),
+            // Only a wallet's own signature makes a token stale.
+            Refusal::TokenStale(why) => LoginRefusal::TokenStale {
+                wallet: Wallet::from_hex_any_case(user_name).unwrap_or_default(),
+                why,
+            },
+        })
     }
 
     fn admit(
@@ -118,8 +133,14 @@ impl Session {
             client_id,
         };
         match decide(context.snapshot, &principal, Action::Connect, context.now) {
-            Decision::Permit { why, .. } => self.guest = why == Why::AdmitAny,
-            Decision::Deny { reason } => return Err(LoginRefusal::NotAdmitted(reason)),
+            Decision::Permit { why, .. } => {
+                self.guest = why == Why::AdmitAny;
+                self.entitled = matches!(why, Why::Owner | Why::Grant);
+            }
+            Decision::Deny { reason: why } => {
+                let wallet = proof.wallet;
+                return Err(LoginRefusal::NotAdmitted { wallet, why });
+            }
         }
         self.identity = Some(Identity {
             principal,
@@ -129,10 +150,14 @@ impl Session {
         Ok(())
     }
 
-    fn judge_will(&mut self, will: &Will<'_>, context: &Context<'_>) -> Result<(), Denial> {
+    fn accept_will(&mut self, will: &Will<'_>, context: &Context<'_>) -> Result<(), Denial> {
+        if self.guest {
+            return Err(Denial::Guest);
+        }
         let response_topic = will.properties.response_topic();
-        self.may_publish(will.topic, response_topic, context)?;
+        let until = self.may_publish(will.topic, response_topic, context)?;
         self.will = Some(WillTopics {
+            until,
             topic: will.topic.as_str().into(),
             response_topic: response_topic.map(|topic| topic.as_str().into()),
         });
@@ -211,16 +236,16 @@ impl Session {
     fn refuse(&self, why: LoginRefusal, out: &mut Output) -> Close {
         use return_code as old;
         let (v5, v311, offence, delay) = match &why {
-            LoginRefusal::Token(Refusal::AuthFailed(_)) | LoginRefusal::NoCredentials => (
+            LoginRefusal::AuthFailed(_) | LoginRefusal::NoCredentials => (
                 ReasonCode::BAD_USER_NAME_OR_PASSWORD,
                 old::BAD_USER_NAME_OR_PASSWORD,
                 Some(Offence::AuthFailed),
                 false,
             ),
-            LoginRefusal::Token(Refusal::TokenStale(_)) => {
+            LoginRefusal::TokenStale { .. } => {
                 (ReasonCode::NOT_AUTHORIZED, old::NOT_AUTHORIZED, None, true)
             }
-            LoginRefusal::NotAdmitted(_) | LoginRefusal::Will(_) => {
+            LoginRefusal::NotAdmitted { .. } | LoginRefusal::Will { .. } => {
                 let offence = Some(Offence::AclDenied);
                 (
                     ReasonCode::NOT_AUTHORIZED,
@@ -320,6 +345,7 @@ impl Session {
         }
         if let Some(identity) = &self.identity {
             out.notes.push(Note::LoggedIn {
+                entitled: self.entitled,
                 wallet: identity.principal.wallet,
                 client_id: identity.principal.client_id.clone(),
                 version: self.version,
@@ -391,34 +417,4 @@ impl Session {
             },
         }
     }
-
-    /// Whether a publish to `topic` that asks for answers at `response_topic` is permitted.
-    /// A response topic makes somebody else publish there (3.3.2.3.5): the client must at least
-    /// be one who could listen to it.
-    pub(super) fn may_publish(
-        &self,
-        topic: TopicName<'_>,
-        response_topic: Option<TopicName<'_>>,
-        context: &Context<'_>,
-    ) -> Result<(), Denial> {
-        let identity = self.identity.as_ref().ok_or(Denial::SubscribeOnlyToken)?;
-        if identity.subscribe_only {
-            return Err(Denial::SubscribeOnlyToken);
-        }
-        let judge =
-            |action| match decide(context.snapshot, &identity.principal, action, context.now) {
-                Decision::Permit { .. } => Ok(()),
-                Decision::Deny { reason } => Err(reason),
-            };
-        judge(Action::Publish(topic)).map_err(Denial::Policy)?;
-        if let Some(response) = response_topic {
-            judge(Action::Subscribe(response.into())).map_err(|_| Denial::ResponseTopic)?;
-        }
-        Ok(())
-    }
 }
-
-/// Which side a packet is read from decides what is legal in it.
-pub(super) const FROM_CLIENT: Sender = Sender::Client;
-/// The same for the other side.
-pub(super) const FROM_BROKER: Sender = Sender::Broker;

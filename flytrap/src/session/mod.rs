@@ -7,11 +7,12 @@
 //! may fire the will. `docs/session.md` draws it.
 
 mod connect;
-mod downstream;
 mod end;
+mod from_broker;
+mod from_client;
+mod judge;
 mod outcome;
 mod subscribe;
-mod upstream;
 
 #[cfg(test)]
 mod tests;
@@ -20,8 +21,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use end::End;
-pub use outcome::{Cause, Close, Denial, LoginRefusal, Note, Output};
+pub use outcome::{Asked, Cause, Close, Denial, LoginRefusal, Note, Output};
 
 use crate::identity::LoginRules;
 use crate::mqtt::encode::TooLong;
@@ -112,6 +112,8 @@ struct Identity {
 struct WillTopics {
     topic: Box<str>,
     response_topic: Option<Box<str>>,
+    /// When the right to it may end, and must be looked at again.
+    until: Option<UnixTime>,
 }
 
 /// A client's SUBSCRIBE or UNSUBSCRIBE that isn't answered yet, where the broker's answer must be
@@ -140,6 +142,8 @@ pub struct Session {
     assigned_client_id: Option<String>,
     /// Admitted without any right: no persistent session, no will.
     guest: bool,
+    /// Has a right of its own, and not only what every wallet has.
+    entitled: bool,
     will: Option<WillTopics>,
     /// Seconds; 0 turns it off.
     keep_alive: u16,
@@ -152,7 +156,7 @@ pub struct Session {
     filters: HashSet<Box<str>>,
     pending: HashMap<u16, PendingAnswer>,
     /// Client's QoS 2 publishes that were answered here; their PUBREL is answered here as well.
-    refused_qos2: HashSet<u16>,
+    denied_qos2: HashSet<u16>,
     /// Broker's QoS 2 deliveries that were dropped here; their PUBREL is answered here.
     dropped_qos2: HashSet<u16>,
 }
@@ -168,6 +172,7 @@ impl Session {
             identity: None,
             assigned_client_id: None,
             guest: false,
+            entitled: false,
             will: None,
             keep_alive: 0,
             heard_from_client: elapsed,
@@ -176,7 +181,7 @@ impl Session {
             resumed: false,
             filters: HashSet::new(),
             pending: HashMap::new(),
-            refused_qos2: HashSet::new(),
+            denied_qos2: HashSet::new(),
             dropped_qos2: HashSet::new(),
         }
     }
@@ -200,7 +205,12 @@ impl Session {
             .identity
             .as_ref()
             .map(|identity| Duration::from_secs(identity.expires.since(context.now)));
-        silence.into_iter().chain(token).min()
+        let will = self
+            .will
+            .as_ref()
+            .and_then(|will| will.until)
+            .map(|until| Duration::from_secs(until.since(context.now)));
+        silence.into_iter().chain(token).chain(will).min()
     }
 
     /// One and a half times the keep alive (3.1.2.10); `None` where it is off.
@@ -208,7 +218,13 @@ impl Session {
         (self.keep_alive > 0).then(|| Duration::from_millis(u64::from(self.keep_alive) * 1_500))
     }
 
-    /// Ends the session whose client fell silent or whose token ran out.
+    /// The client couldn't be heard: its keep alive begins anew.
+    pub fn excuse_silence(&mut self, context: &Context<'_>) {
+        self.heard_from_client = context.elapsed;
+    }
+
+    /// Ends the session whose client fell silent, whose token ran out, or whose will may no longer
+    /// be published.
     ///
     /// # Errors
     /// The close to carry out, once one of the two is due.
@@ -218,7 +234,10 @@ impl Session {
             .as_ref()
             .is_some_and(|identity| context.now >= identity.expires)
         {
-            return Err(self.end(End::TokenExpired, out));
+            return Err(self.end(Cause::TokenExpired, out));
+        }
+        if !self.renew_will(context) {
+            return Err(self.end(Cause::WillLost, out));
         }
         let silence = context.elapsed.saturating_sub(self.heard_from_client);
         if self
@@ -226,7 +245,7 @@ impl Session {
             .is_some_and(|allowed| silence >= allowed)
         {
             self.check_will(context, out);
-            return Err(self.end(End::KeepAliveTimeout, out));
+            return Err(self.end(Cause::KeepAliveTimeout, out));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::identity::Refusal;
+use crate::identity::{Fault, Staleness};
 use crate::mqtt::{Malformed, Version};
 use crate::offence::Offence;
 use crate::policy::DenyReason;
@@ -36,42 +36,42 @@ pub enum Note {
         client_id: String,
         /// Its protocol.
         version: Version,
+        /// Whether it has a right of its own: anybody can make a wallet that has none.
+        entitled: bool,
     },
-    /// A publish was refused.
-    PublishDenied {
-        /// Where to.
-        topic: String,
-        /// Why.
-        reason: Denial,
-    },
-    /// A filter was refused.
-    SubscribeDenied {
-        /// As the client wrote it.
-        filter: String,
-        /// Why.
-        reason: Denial,
-    },
-    /// A message of the broker was withheld from the client.
-    DeliveryDenied {
-        /// Its topic.
-        topic: String,
-        /// Why.
-        reason: Denial,
-    },
-    /// The CONNECT was refused for its will.
-    WillDenied {
-        /// The will's topic.
-        topic: String,
+    /// Something was denied.
+    Denied {
+        /// What.
+        asked: Asked,
+        /// The topic or filter, as it was written.
+        text: String,
         /// Why.
         reason: Denial,
     },
 }
 
-/// Why something was refused.
+/// What a principal asked for, or what was about to be done for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// To publish.
+    Publish,
+    /// To subscribe.
+    Subscribe,
+    /// To be delivered a message.
+    Delivery,
+    /// To leave a will.
+    Will,
+}
+
+/// Why something was denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
     /// The policy says no.
     Policy(DenyReason),
+    /// Nobody is logged in.
+    NotLoggedIn,
+    /// The wallet is let in only because everybody is, and leaves nothing behind.
+    Guest,
     /// The token was made for subscribing only.
     SubscribeOnlyToken,
     /// The response topic is one that the client may not subscribe to.
@@ -84,6 +84,8 @@ impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Policy(reason) => reason.fmt(f),
+            Self::NotLoggedIn => f.write_str("nobody is logged in"),
+            Self::Guest => f.write_str("a wallet without any right leaves no will"),
             Self::SubscribeOnlyToken => f.write_str("the token is for subscribing only"),
             Self::ResponseTopic => {
                 f.write_str("the response topic is one that the client may not subscribe to")
@@ -98,30 +100,60 @@ impl fmt::Display for Denial {
 /// Why nobody was logged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginRefusal {
-    /// The token: not valid, or not any more.
-    Token(Refusal),
+    /// The token proves nothing.
+    AuthFailed(Fault),
+    /// The wallet did sign the token, but it can't be used now.
+    TokenStale {
+        /// Who signed it.
+        wallet: Wallet,
+        /// What is wrong with it.
+        why: Staleness,
+    },
     /// There was no user name or no password.
     NoCredentials,
     /// The client asked for enhanced authentication, which isn't offered.
     AuthenticationMethod,
     /// The wallet proved itself but has no right here.
-    NotAdmitted(DenyReason),
+    NotAdmitted {
+        /// Who.
+        wallet: Wallet,
+        /// Why not.
+        why: DenyReason,
+    },
     /// The client's will is one that it may not publish.
-    Will(Denial),
+    Will {
+        /// Who.
+        wallet: Wallet,
+        /// Why not.
+        why: Denial,
+    },
     /// A protocol version that isn't spoken here.
     Version,
     /// An empty client id with a persistent session (3.1.3-8).
     ClientId,
 }
 
+impl LoginRefusal {
+    /// The wallet that proved itself all the same.
+    pub fn wallet(&self) -> Option<Wallet> {
+        match self {
+            Self::TokenStale { wallet, .. }
+            | Self::NotAdmitted { wallet, .. }
+            | Self::Will { wallet, .. } => Some(*wallet),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for LoginRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Token(refusal) => refusal.fmt(f),
+            Self::AuthFailed(fault) => write!(f, "authentication failed: {fault}"),
+            Self::TokenStale { why, .. } => write!(f, "token not usable: {why}"),
             Self::NoCredentials => f.write_str("no user name or no password was given"),
             Self::AuthenticationMethod => f.write_str("enhanced authentication isn't offered"),
-            Self::NotAdmitted(reason) => reason.fmt(f),
-            Self::Will(denial) => write!(f, "the will is refused: {denial}"),
+            Self::NotAdmitted { why, .. } => why.fmt(f),
+            Self::Will { why, .. } => write!(f, "the will is denied: {why}"),
             Self::Version => f.write_str("the client speaks neither MQTT 3.1.1 nor 5"),
             Self::ClientId => f.write_str("an empty client id needs a clean session"),
         }
@@ -147,14 +179,18 @@ pub enum Cause {
     ConnectTimeout,
     /// The login token ran out.
     TokenExpired,
+    /// The right to the will's topic ended.
+    WillLost,
     /// The source was banned.
     Banned,
     /// The gateway is stopping.
     Draining,
     /// The broker refused the session or ended it.
     BrokerEnded(u8),
-    /// The connection to the broker broke or couldn't be made.
+    /// The connection to the broker broke.
     BrokerLost,
+    /// The broker couldn't be reached, or didn't answer the CONNECT.
+    BrokerUnreachable(String),
     /// The broker broke a rule of the protocol.
     BrokerMalformed(Malformed),
 }
@@ -170,10 +206,12 @@ impl fmt::Display for Cause {
             Self::KeepAliveTimeout => f.write_str("the client was silent for too long"),
             Self::ConnectTimeout => f.write_str("no whole CONNECT packet came in time"),
             Self::TokenExpired => f.write_str("the login token expired"),
+            Self::WillLost => f.write_str("the client may no longer publish its will"),
             Self::Banned => f.write_str("the source was banned"),
             Self::Draining => f.write_str("the gateway is stopping"),
             Self::BrokerEnded(reason) => write!(f, "the broker ended it (reason 0x{reason:02x})"),
             Self::BrokerLost => f.write_str("the connection to the broker was lost"),
+            Self::BrokerUnreachable(why) => write!(f, "the broker can't be reached: {why}"),
             Self::BrokerMalformed(error) => write!(f, "malformed packet from the broker: {error}"),
         }
     }

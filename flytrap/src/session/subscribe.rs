@@ -3,13 +3,11 @@
 
 use std::num::NonZeroU16;
 
-use super::{Close, Context, Denial, Note, Output, PendingAnswer, Session, fits};
+use super::{Asked, Close, Context, Denial, Note, Output, PendingAnswer, Session, fits};
 use crate::mqtt::{
-    Frame, Malformed, PacketType, ReasonCode, Suback, Subscribe, SubscribeRequest, Unsuback,
-    Unsubscribe, Version, encode, return_code,
+    Frame, Malformed, PacketType, ReasonCode, Suback, Subscribe, Unsuback, Unsubscribe, Version,
+    encode, return_code,
 };
-use crate::policy::{Decision, decide};
-use crate::types::Action;
 
 /// The most SUBSCRIBE and UNSUBSCRIBE packets that may wait for the broker's answer at once.
 const MOST_PENDING: usize = 64;
@@ -27,10 +25,11 @@ impl Session {
         let mut reasons = Vec::with_capacity(subscribe.requests.len());
         let mut withdraw = Vec::new();
         for request in &subscribe.requests {
-            let verdict = self.judge_filter(request, context);
+            let verdict = self.may_subscribe(request, context);
             if let Err(denial) = verdict {
-                out.notes.push(Note::SubscribeDenied {
-                    filter: request.text.to_owned(),
+                out.notes.push(Note::Denied {
+                    asked: Asked::Subscribe,
+                    text: request.text.to_owned(),
                     reason: denial,
                 });
                 reasons.push(Some(self.refusal_code(denial)));
@@ -70,25 +69,6 @@ impl Session {
             return Ok(());
         }
         self.pending.insert(id.get(), pending);
-        Ok(())
-    }
-
-    fn judge_filter(
-        &self,
-        request: &SubscribeRequest<'_>,
-        context: &Context<'_>,
-    ) -> Result<(), Denial> {
-        let identity = self.identity.as_ref().ok_or(Denial::TooManySubscriptions)?;
-        let action = Action::Subscribe(request.subscription.filter);
-        if let Decision::Deny { reason } =
-            decide(context.snapshot, &identity.principal, action, context.now)
-        {
-            return Err(Denial::Policy(reason));
-        }
-        let full = self.filters.len() >= self.settings.subscriptions;
-        if full && !self.filters.contains(request.text) {
-            return Err(Denial::TooManySubscriptions);
-        }
         Ok(())
     }
 

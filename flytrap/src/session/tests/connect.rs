@@ -1,7 +1,7 @@
 //! The judgement of CONNECT and CONNACK.
 
 use super::world::*;
-use crate::identity::{Refusal, upstream_client_id};
+use crate::identity::upstream_client_id;
 use crate::mqtt::encode::WillOut;
 use crate::mqtt::{Connack, Connect, PacketType, Property, Qos, ReasonCode, Sender, Version};
 use crate::offence::Offence;
@@ -142,7 +142,7 @@ fn an_expired_token_is_no_offence_and_its_answer_waits() {
         assert_eq!(answer, code);
         assert_eq!(close.offence, None);
         assert!(close.delay);
-        let Cause::Refused(LoginRefusal::Token(Refusal::TokenStale(_))) = close.cause else {
+        let Cause::Refused(LoginRefusal::TokenStale { .. }) = close.cause else {
             panic!("{:?}", close.cause);
         };
     }
@@ -173,7 +173,7 @@ fn a_will_is_authorised_at_connect() {
         });
         let (_, close) = refused(&packet, NOW);
         assert!(
-            matches!(close.cause, Cause::Refused(LoginRefusal::Will(_))),
+            matches!(close.cause, Cause::Refused(LoginRefusal::Will { .. })),
             "{close:?}"
         );
 
@@ -418,4 +418,20 @@ fn a_token_for_subscribing_only() {
     assert!(driver.client(&publish).up.is_empty());
     let subscribe = subscribe(Version::V5, 2, &["plant/#"]);
     assert_eq!(driver.client(&subscribe).up, subscribe);
+}
+
+#[test]
+fn a_malformed_mqtt_5_connect_is_told_why() {
+    // The reserved connect flag is set.
+    let step = Driver::new().client(b"\x10\x0d\x00\x04MQTT\x05\x03\x00\x0a\x00\x00\x00");
+    assert!(matches!(
+        step.result,
+        Err(Close {
+            cause: Cause::Malformed(_),
+            ..
+        })
+    ));
+    assert_eq!(step.down, [0x20, 3, 0, 0x81, 0]);
+    let old = Driver::new().client(b"\x10\x0c\x00\x04MQTT\x04\x03\x00\x0a\x00\x00");
+    assert!(old.down.is_empty() && old.result.is_err());
 }

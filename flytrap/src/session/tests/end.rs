@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::world::*;
+use crate::identity::Signer;
 use crate::mqtt::encode::WillOut;
 use crate::mqtt::{PacketType, Qos, Sender, Version, encode};
-use crate::session::{Cause, Close, End, Phase};
-use crate::types::TopicName;
+use crate::session::{Cause, Close, Context, Phase};
+use crate::types::{TopicName, UnixTime};
 
 /// Whether the broker is told DISCONNECT, and so fires no will.
 fn left_in_order(up: &[u8]) -> bool {
@@ -16,8 +17,12 @@ fn left_in_order(up: &[u8]) -> bool {
 }
 
 fn with_will(version: Version) -> Driver {
+    with_will_of(&SENSOR, version)
+}
+
+fn with_will_of(signer: &Signer, version: Version) -> Driver {
     let mut driver = Driver::new();
-    let packet = connect_packet(&SENSOR, version, "client", |connect| {
+    let packet = connect_packet(signer, version, "client", |connect| {
         connect.will = Some(WillOut {
             topic: TopicName::new("plant/in").unwrap(),
             payload: b"gone",
@@ -57,7 +62,7 @@ fn a_packet_renews_the_keep_alive() {
 #[test]
 fn a_session_ends_with_its_token_and_without_its_will() {
     for version in BOTH {
-        let mut driver = with_will(version);
+        let mut driver = with_will_of(&OWNER, version);
         driver.now = NOW.plus(3_599);
         assert!(driver.tick().result.is_ok());
         driver.now = NOW.plus(3_600);
@@ -72,9 +77,9 @@ fn a_session_ends_with_its_token_and_without_its_will() {
 
 #[test]
 fn the_thrown_out_do_not_speak_through_their_will() {
-    for (end, code) in [(End::Banned, 0x98), (End::Draining, 0x8b)] {
-        let step = with_will(Version::V5).end(end);
-        assert!(left_in_order(&step.up), "{end:?}");
+    for (cause, code) in [(Cause::Banned, 0x98), (Cause::Draining, 0x8b)] {
+        let step = with_will(Version::V5).end(cause.clone());
+        assert!(left_in_order(&step.up), "{cause:?}");
         assert_eq!(step.down, [0xe0, 1, code]);
     }
 }
@@ -135,7 +140,7 @@ fn the_broker_stays_awake_while_everything_is_answered_here() {
 #[test]
 fn ends_before_the_session_is_live() {
     let mut driver = Driver::new();
-    let step = driver.end(End::ConnectTimeout);
+    let step = driver.end(Cause::ConnectTimeout);
     assert!(step.up.is_empty() && step.down.is_empty());
     assert!(step.result.unwrap_err().offence.is_some());
 
@@ -149,7 +154,10 @@ fn ends_before_the_session_is_live() {
             .result
             .unwrap();
         assert_eq!(driver.session.phase(), Phase::AwaitConnack);
-        assert_eq!(driver.end(End::BrokerUnreachable).down, answer);
+        assert_eq!(
+            driver.end(Cause::BrokerUnreachable(String::new())).down,
+            answer
+        );
     }
 }
 
@@ -164,4 +172,65 @@ fn the_brokers_disconnect_is_passed_on_without_naming_a_server() {
     // 0x9d "server moved" with a server reference.
     let moved = b"\xe0\x0a\x9d\x08\x1c\x00\x05inner";
     assert_eq!(driver.broker(moved).down, [0xe0, 1, 0x8b]);
+}
+
+/// The broker fires a will without asking, at a takeover for instance: it must not hold one whose
+/// right has ended.
+#[test]
+fn a_session_ends_when_the_right_to_its_will_does() {
+    for version in BOTH {
+        let mut driver = with_will(version);
+        let mut without = Driver::live(&SENSOR, version);
+        for driver in [&mut driver, &mut without] {
+            driver.now = UnixTime(GRANT_END.0 - 1);
+            assert!(driver.tick().result.is_ok());
+            driver.now = GRANT_END;
+        }
+        let step = driver.tick();
+        assert_eq!(step.result, Err(Close::quiet(Cause::WillLost)));
+        assert!(left_in_order(&step.up));
+        assert!(without.tick().result.is_ok());
+    }
+}
+
+#[test]
+fn the_end_of_the_wills_right_is_a_deadline() {
+    let driver = with_will(Version::V5);
+    let now = UnixTime(GRANT_END.0 - 3);
+    let (snapshot, elapsed) = (&driver.snapshot, Duration::ZERO);
+    let context = Context {
+        snapshot,
+        now,
+        elapsed,
+    };
+    assert_eq!(
+        driver.session.deadline(&context),
+        Some(Duration::from_secs(3))
+    );
+}
+
+#[test]
+fn a_client_that_could_not_be_heard_was_not_silent() {
+    let mut driver = Driver::live(&SENSOR, Version::V5);
+    driver.elapsed = Duration::from_secs(20);
+    let context = Context {
+        snapshot: &driver.snapshot,
+        now: NOW,
+        elapsed: driver.elapsed,
+    };
+    driver.session.excuse_silence(&context);
+    assert!(driver.tick().result.is_ok());
+    driver.elapsed = Duration::from_secs(35);
+    assert!(driver.tick().result.is_err());
+}
+
+#[test]
+fn a_broker_that_breaks_a_rule_is_left_in_order_once_the_will_is_no_longer_permitted() {
+    let rubbish = [0xf0, 0x00];
+    assert!(!left_in_order(
+        &with_will(Version::V311).broker(&rubbish).up
+    ));
+    let mut driver = with_will(Version::V311);
+    driver.snapshot = revoked();
+    assert!(left_in_order(&driver.broker(&rubbish).up));
 }

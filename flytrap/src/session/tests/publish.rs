@@ -3,7 +3,7 @@
 use super::world::*;
 use crate::mqtt::{Ack, AckType, PacketType, Property, Qos, ReasonCode, Sender, Version, encode};
 use crate::offence::Offence;
-use crate::session::{Cause, Close, Denial, DeniedPublish, Note, Settings};
+use crate::session::{Asked, Cause, Close, Denial, DeniedPublish, Note, Settings};
 
 const ALL_QOS: [Qos; 3] = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
 
@@ -50,7 +50,13 @@ fn a_denied_publish_stays_here_and_is_answered_as_the_version_says() {
                         assert_eq!(ack(&step.down, Sender::Broker, version), (kind, 5, reason));
                     }
                 }
-                assert!(matches!(step.out.notes[..], [Note::PublishDenied { .. }]));
+                assert!(matches!(
+                    step.out.notes[..],
+                    [Note::Denied {
+                        asked: Asked::Publish,
+                        ..
+                    }]
+                ));
             }
         }
     }
@@ -131,7 +137,8 @@ fn a_response_topic_must_be_one_that_the_client_may_listen_to() {
         let step = driver.client(&packet);
         assert_eq!(step.up == packet, permitted, "{response}");
         let denied = Denial::ResponseTopic;
-        let noted = matches!(&step.out.notes[..], [Note::PublishDenied { reason, .. }] if *reason == denied);
+        let noted =
+            matches!(&step.out.notes[..], [Note::Denied { reason, .. }] if *reason == denied);
         assert_eq!(noted, !permitted);
     }
 }
@@ -172,7 +179,13 @@ fn deliveries_are_decided() {
                     assert_eq!(ack(&step.up, Sender::Client, version), (kind, 4, success));
                 }
             }
-            assert!(matches!(step.out.notes[..], [Note::DeliveryDenied { .. }]));
+            assert!(matches!(
+                step.out.notes[..],
+                [Note::Denied {
+                    asked: Asked::Delivery,
+                    ..
+                }]
+            ));
         }
         let mut release = Vec::new();
         encode::ack(

@@ -3,7 +3,7 @@
 use super::world::*;
 use crate::mqtt::{PacketType, Sender, Subscribe, Unsubscribe, Version, encode};
 use crate::offence::Offence;
-use crate::session::{Denial, Note};
+use crate::session::{Asked, Denial, Note};
 
 fn suback(version: Version, packet_id: u16, reasons: &[u8]) -> Vec<u8> {
     let mut packet = Vec::new();
@@ -56,7 +56,13 @@ fn a_denied_subscribe_is_answered_here() {
                 suback(version, 2, &[refusal(version)]),
                 "{filter}"
             );
-            assert!(matches!(step.out.notes[..], [Note::SubscribeDenied { .. }]));
+            assert!(matches!(
+                step.out.notes[..],
+                [Note::Denied {
+                    asked: Asked::Subscribe,
+                    ..
+                }]
+            ));
         }
     }
 }
@@ -145,9 +151,7 @@ fn the_filters_of_a_session_are_limited() {
     let step = driver.client(&subscribe(Version::V5, 2, &["plant/out/5"]));
     assert_eq!(step.down, suback(Version::V5, 2, &[0x97]));
     let full = Denial::TooManySubscriptions;
-    assert!(
-        matches!(&step.out.notes[..], [Note::SubscribeDenied { reason, .. }] if *reason == full)
-    );
+    assert!(matches!(&step.out.notes[..], [Note::Denied { reason, .. }] if *reason == full));
     // Renewing one of them is no new one.
     assert!(
         !driver

@@ -9,7 +9,7 @@ use crate::mqtt::encode::{self, ConnectOut};
 use crate::mqtt::{Frame, Limits, Property, Publish, Qos, Sender, Version, next_frame};
 use crate::policy::{Admit, Snapshot, SnapshotBuilder};
 use crate::session::{
-    BrokerAccount, Close, Context, DeniedPublish, Output, Phase, Session, Settings,
+    BrokerAccount, Cause, Close, Context, DeniedPublish, Output, Phase, Session, Settings,
 };
 use crate::types::{Deployment, Grant, Mode, Space, Terms, TopicName, UnixTime, Validity, Wallet};
 
@@ -29,7 +29,7 @@ pub(super) static OWNER: LazyLock<Signer> = LazyLock::new(signer);
 pub(super) static STRANGER: LazyLock<Signer> = LazyLock::new(signer);
 /// May publish to `plant/in` and subscribe to `plant/out/#`, until [`GRANT_END`].
 pub(super) static SENSOR: LazyLock<Signer> = LazyLock::new(signer);
-pub(super) const GRANT_END: UnixTime = UnixTime(NOW.0 + 10_000);
+pub(super) const GRANT_END: UnixTime = UnixTime(NOW.0 + 2_000);
 
 pub(super) fn snapshot() -> Snapshot {
     policy(true, Admit::Entitled)
@@ -340,7 +340,7 @@ impl Driver {
         self.step(|session, context, out| Err(session.client_lost(context, out)))
     }
 
-    pub(super) fn end(&mut self, end: crate::session::End) -> Step {
-        self.step(|session, _, out| Err(session.end(end, out)))
+    pub(super) fn end(&mut self, cause: Cause) -> Step {
+        self.step(|session, _, out| Err(session.end(cause, out)))
     }
 }

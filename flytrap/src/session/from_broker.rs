@@ -1,12 +1,10 @@
 //! Packets of the broker, on their way to the client.
 
-use super::connect::FROM_BROKER;
-use super::{Cause, Close, Context, Denial, Note, Output, Phase, Session};
+use super::{Asked, Cause, Close, Context, Note, Output, Phase, Session};
 use crate::mqtt::{
-    Ack, AckType, Disconnect, Frame, Malformed, PacketType, Publish, Qos, ReasonCode, Version,
-    encode, next_frame,
+    Ack, AckType, Disconnect, Frame, Malformed, PacketType, Publish, Qos, ReasonCode, Sender,
+    Version, encode, next_frame,
 };
-use crate::policy::{Decision, decide};
 use crate::types::{Action, TopicName};
 
 impl Session {
@@ -20,9 +18,19 @@ impl Session {
         context: &Context<'_>,
         out: &mut Output,
     ) -> Result<usize, Close> {
+        self.judge_broker_bytes(input, context, out)
+            .inspect_err(|_| self.check_will(context, out))
+    }
+
+    fn judge_broker_bytes(
+        &mut self,
+        input: &[u8],
+        context: &Context<'_>,
+        out: &mut Output,
+    ) -> Result<usize, Close> {
         let mut rest = input;
         loop {
-            let frame = match next_frame(rest, FROM_BROKER, &self.settings.limits) {
+            let frame = match next_frame(rest, Sender::Broker, &self.settings.limits) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
                 Err(error) => return Err(self.broker_broke(error, out)),
@@ -37,11 +45,7 @@ impl Session {
     }
 
     fn broker_broke(&mut self, error: Malformed, out: &mut Output) -> Close {
-        let close = self.end(super::End::BrokerLost, out);
-        Close {
-            cause: Cause::BrokerMalformed(error),
-            ..close
-        }
+        self.end(Cause::BrokerMalformed(error), out)
     }
 
     fn on_broker_packet(
@@ -53,7 +57,7 @@ impl Session {
         match frame.packet_type {
             PacketType::Publish => {
                 let decoded =
-                    Publish::decode(frame, self.version, FROM_BROKER, &self.settings.limits);
+                    Publish::decode(frame, self.version, Sender::Broker, &self.settings.limits);
                 let publish = decoded.map_err(|error| self.broker_broke(error, out))?;
                 // The gateway's CONNECT allowed no aliases.
                 let Some(topic) = publish.topic else {
@@ -90,7 +94,7 @@ impl Session {
                 Ok(())
             }
             PacketType::Disconnect => {
-                let decoded = Disconnect::decode(frame, self.version, FROM_BROKER);
+                let decoded = Disconnect::decode(frame, self.version, Sender::Broker);
                 let disconnect = decoded.map_err(|error| self.broker_broke(error, out))?;
                 let reason = match disconnect.reason {
                     // It would name a server that the client must not know.
@@ -126,13 +130,7 @@ impl Session {
         context: &Context<'_>,
         out: &mut Output,
     ) {
-        let Some(identity) = &self.identity else {
-            return;
-        };
-        let action = Action::Receive(topic);
-        let decision = decide(context.snapshot, &identity.principal, action, context.now);
-        // What the client was promised with a PUBREC of its own must go on to it.
-        let Decision::Deny { reason } = decision else {
+        let Err(denial) = self.judge(Action::Receive(topic), context) else {
             if let Some(id) = publish.packet_id {
                 self.dropped_qos2.remove(&id.get());
             }
@@ -140,9 +138,10 @@ impl Session {
             out.delivered += 1;
             return;
         };
-        out.notes.push(Note::DeliveryDenied {
-            topic: topic.as_str().to_owned(),
-            reason: Denial::Policy(reason),
+        out.notes.push(Note::Denied {
+            asked: Asked::Delivery,
+            text: topic.as_str().to_owned(),
+            reason: denial,
         });
         let Some(id) = publish.packet_id else { return };
         let answer = match publish.qos {

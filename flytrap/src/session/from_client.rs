@@ -1,10 +1,9 @@
 //! Packets of the client, on their way to the broker.
 
-use super::connect::FROM_CLIENT;
-use super::{Cause, Close, Context, DeniedPublish, Note, Output, Phase, Session};
+use super::{Asked, Cause, Close, Context, DeniedPublish, Note, Output, Phase, Session};
 use crate::mqtt::{
     Ack, AckType, Disconnect, Frame, Limits, Malformed, PacketType, Publish, Qos, ReasonCode,
-    Subscribe, Unsubscribe, Version, encode, next_frame,
+    Sender, Subscribe, Unsubscribe, Version, encode, next_frame,
 };
 
 impl Session {
@@ -42,7 +41,7 @@ impl Session {
                 },
                 _ => self.settings.limits,
             };
-            let frame = match next_frame(rest, FROM_CLIENT, &limits) {
+            let frame = match next_frame(rest, Sender::Client, &limits) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
                 Err(error) => return Err(self.malformed(&error, out)),
@@ -94,7 +93,8 @@ impl Session {
         let version = self.version;
         match frame.packet_type {
             PacketType::Publish => {
-                let decoded = Publish::decode(frame, version, FROM_CLIENT, &self.settings.limits);
+                let decoded =
+                    Publish::decode(frame, version, Sender::Client, &self.settings.limits);
                 let publish = decoded.map_err(|error| self.malformed(&error, out))?;
                 self.on_publish(&publish, frame, context, out)
             }
@@ -102,7 +102,7 @@ impl Session {
                 let decoded = Ack::decode(frame, version);
                 let ack = decoded.map_err(|error| self.malformed(&error, out))?;
                 let id = ack.packet_id.get();
-                if ack.ack_type == AckType::Pubrel && self.refused_qos2.remove(&id) {
+                if ack.ack_type == AckType::Pubrel && self.denied_qos2.remove(&id) {
                     let done = ReasonCode::SUCCESS;
                     encode::ack(
                         &mut out.down,
@@ -131,7 +131,7 @@ impl Session {
                 Ok(())
             }
             PacketType::Disconnect => {
-                let decoded = Disconnect::decode(frame, version, FROM_CLIENT);
+                let decoded = Disconnect::decode(frame, version, Sender::Client);
                 let disconnect = decoded.map_err(|error| self.malformed(&error, out))?;
                 let with_will = disconnect.reason == ReasonCode::DISCONNECT_WITH_WILL;
                 if self.guest || (with_will && !self.will_still_permitted(context)) {
@@ -174,19 +174,20 @@ impl Session {
         };
         let id = publish.packet_id;
         // A retransmission of what was acknowledged and dropped gets the same answer.
-        let repeated = publish.dup && id.is_some_and(|id| self.refused_qos2.contains(&id.get()));
+        let repeated = publish.dup && id.is_some_and(|id| self.denied_qos2.contains(&id.get()));
         if !repeated {
             match self.may_publish(topic, publish.properties.response_topic(), context) {
-                Ok(()) => {
+                Ok(_) => {
                     if let Some(id) = id {
-                        self.refused_qos2.remove(&id.get());
+                        self.denied_qos2.remove(&id.get());
                     }
                     out.up.extend_from_slice(frame.raw);
                     out.published += 1;
                     return Ok(());
                 }
-                Err(denial) => out.notes.push(Note::PublishDenied {
-                    topic: topic.as_str().to_owned(),
+                Err(denial) => out.notes.push(Note::Denied {
+                    asked: Asked::Publish,
+                    text: topic.as_str().to_owned(),
                     reason: denial,
                 }),
             }
@@ -194,11 +195,11 @@ impl Session {
         if self.version == Version::V311 && self.settings.denied_publish == DeniedPublish::Close {
             return Err(Close::quiet(Cause::PublishDenied));
         }
-        self.answer_refused_publish(publish, out);
+        self.answer_denied_publish(publish, out);
         Ok(())
     }
 
-    fn answer_refused_publish(&mut self, publish: &Publish<'_>, out: &mut Output) {
+    fn answer_denied_publish(&mut self, publish: &Publish<'_>, out: &mut Output) {
         let Some(id) = publish.packet_id else { return };
         let reason = match self.version {
             Version::V5 => ReasonCode::NOT_AUTHORIZED,
@@ -208,7 +209,7 @@ impl Session {
             Qos::AtMostOnce => return,
             Qos::AtLeastOnce => AckType::Puback,
             Qos::ExactlyOnce => {
-                self.refused_qos2.insert(id.get());
+                self.denied_qos2.insert(id.get());
                 AckType::Pubrec
             }
         };
