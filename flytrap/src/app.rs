@@ -15,14 +15,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::chain::{FileLedger, Ledger};
-use crate::cli::{Failure, exit};
 use crate::config::Config;
+use crate::failure::{Failure, exit};
 use crate::types::Deployment;
 
 /// What login tokens for this gateway are bound to.
 pub fn deployment(config: &Config) -> Result<Deployment, Failure> {
     let ledger = FileLedger::open(&config.ledger.path).map_err(start::ledger_failure)?;
     Ok(ledger.deployment(&config.gateway.domain))
+}
+
+/// Whether the files that the configuration names can be used: ledger, certificates, password.
+pub fn check(config: &Config) -> Result<(), Failure> {
+    start::Inputs::read(config).map(drop)
 }
 
 /// Runs the gateway until SIGTERM or SIGINT.

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use super::start::kernel_failure;
 use crate::api::{
-    Asked, BanRequest, BanView, LedgerView, Lifted, ListenerView, PacketTally, PolicyAnswer,
-    PolicyQuestion, Problem, Status, UpstreamView, Verb, XdpInterface, XdpState, XdpView,
+    BanRequest, BanView, LedgerView, Lifted, ListenerView, PacketTally, PolicyAction, PolicyAnswer,
+    PolicyQuestion, Problem, Status, UpstreamView, XdpInterface, XdpState, XdpView,
 };
 use crate::bans::{BanError, BanRecord};
-use crate::cli::Failure;
 use crate::config::Config;
+use crate::failure::Failure;
 use crate::kernel::{AttachedMode, Blocklist, KernelPlane};
 use crate::policy::{Decision, decide};
 use crate::proxy::Surroundings;
@@ -192,7 +192,7 @@ impl crate::api::Control for Control {
             listeners: self.listeners.clone(),
             upstream: UpstreamView {
                 address: self.surroundings.upstream.to_string(),
-                reachable: Some(self.upstream_reachable.load(Ordering::Relaxed)),
+                reachable: self.upstream_reachable.load(Ordering::Relaxed),
                 sessions,
             },
             ledger: LedgerView {
@@ -245,18 +245,21 @@ impl crate::api::Control for Control {
     }
 
     async fn check(&self, question: PolicyQuestion) -> Result<PolicyAnswer, Problem> {
-        let Asked { verb, topic } = &question.asked;
         let not_a_topic = |error: crate::types::BadTopic| {
             Problem::bad_request(
                 error.to_string(),
                 "see section 4.7 of the MQTT specification",
             )
         };
-        let action = match verb {
-            Verb::Publish => Action::Publish(TopicName::new(topic).map_err(not_a_topic)?),
-            Verb::Receive => Action::Receive(TopicName::new(topic).map_err(not_a_topic)?),
-            Verb::Subscribe => {
-                Action::Subscribe(SubscriptionFilter::new(topic).map_err(not_a_topic)?.filter)
+        let action = match &question.action {
+            PolicyAction::Publish(topic) => {
+                Action::Publish(TopicName::new(topic).map_err(not_a_topic)?)
+            }
+            PolicyAction::Receive(topic) => {
+                Action::Receive(TopicName::new(topic).map_err(not_a_topic)?)
+            }
+            PolicyAction::Subscribe(filter) => {
+                Action::Subscribe(SubscriptionFilter::new(filter).map_err(not_a_topic)?.filter)
             }
         };
         let snapshot = self.surroundings.mirror.current();
@@ -277,6 +280,10 @@ impl crate::api::Control for Control {
             until,
             generation: snapshot.generation,
         })
+    }
+
+    fn metrics(&self) -> String {
+        self.surroundings.metrics.encode()
     }
 }
 

@@ -11,13 +11,14 @@ use super::settings;
 use crate::api::ControlSocket;
 use crate::bans::{Bans, BansTask};
 use crate::chain::{FileLedger, Ledger, LedgerFileError};
-use crate::cli::{Failure, exit};
 use crate::config::Config;
 use crate::events::KernelDrop;
+use crate::failure::{Failure, exit};
 use crate::kernel::{Blocklist, Events, KernelError, KernelPlane, NoKernel};
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::proxy::{Listener, Registry, Surroundings, Workers};
+use crate::session::BrokerAccount;
 use crate::types::{Clock, SystemClock};
 use crate::{bans, kernel, tls};
 
@@ -34,19 +35,43 @@ pub(super) struct Gateway {
     pub(super) surroundings: Arc<Surroundings>,
 }
 
+/// What the files hold that the configuration names.
+pub(super) struct Inputs {
+    ledger: FileLedger,
+    mirror: Mirror,
+    account: Option<BrokerAccount>,
+    listeners: Vec<Listener>,
+}
+
+impl Inputs {
+    pub(super) fn read(config: &Config) -> Result<Self, Failure> {
+        let ledger = FileLedger::open(&config.ledger.path).map_err(ledger_failure)?;
+        let mirror = Mirror::load(&ledger, settings::mirror(config)).map_err(|error| {
+            Failure::new(exit::CONFIG, "the ledger can't be used")
+                .cause(error)
+                .help(format_args!("mend {}", config.ledger.path.display()))
+        })?;
+        let account = settings::broker_account(&config.upstream).map_err(|(error, file)| {
+            Failure::new(exit::CONFIG, "the password for the broker can't be read")
+                .cause(format_args!("{}: {error}", file.display()))
+                .help("make upstream.password_file readable for the user that runs flytrap")
+        })?;
+        Ok(Self {
+            ledger,
+            mirror,
+            account,
+            listeners: listeners(config)?,
+        })
+    }
+}
+
 pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
-    let ledger = FileLedger::open(&config.ledger.path).map_err(ledger_failure)?;
-    let mirror = Mirror::load(&ledger, settings::mirror(config)).map_err(|error| {
-        Failure::new(exit::CONFIG, "the ledger can't be used")
-            .cause(error)
-            .help(format_args!("mend {}", config.ledger.path.display()))
-    })?;
-    let account = settings::broker_account(&config.upstream).map_err(|(error, file)| {
-        Failure::new(exit::CONFIG, "the password for the broker can't be read")
-            .cause(format_args!("{}: {error}", file.display()))
-            .help("make upstream.password_file readable for the user that runs flytrap")
-    })?;
-    let listeners = listeners(config)?;
+    let Inputs {
+        ledger,
+        mirror,
+        account,
+        listeners,
+    } = Inputs::read(config)?;
     reach_broker(config).await?;
     make_state_dir(&config.gateway.state_dir)?;
     let workers = Workers::bind(&listeners, config.gateway.workers).map_err(|error| {
