@@ -46,7 +46,7 @@ pub(super) struct Inputs {
 impl Inputs {
     pub(super) fn read(config: &Config) -> Result<Self, Failure> {
         let ledger = FileLedger::open(&config.ledger.path).map_err(ledger_failure)?;
-        let mirror = Mirror::load(&ledger, settings::mirror(config)).map_err(|error| {
+        let mirror = Mirror::load(&ledger, &settings::mirror(config)).map_err(|error| {
             Failure::new(exit::CONFIG, "the ledger can't be used")
                 .cause(error)
                 .help(format_args!("mend {}", config.ledger.path.display()))
