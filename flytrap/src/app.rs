@@ -8,21 +8,28 @@ mod logging;
 mod settings;
 mod start;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::chain::{FileLedger, Ledger};
-use crate::cli::{Failure, exit};
 use crate::config::Config;
+use crate::failure::{Failure, exit};
 use crate::types::Deployment;
 
 /// What login tokens for this gateway are bound to.
 pub fn deployment(config: &Config) -> Result<Deployment, Failure> {
     let ledger = FileLedger::open(&config.ledger.path).map_err(start::ledger_failure)?;
     Ok(ledger.deployment(&config.gateway.domain))
+}
+
+/// Whether the files that the configuration names can be used: ledger, certificates, password.
+pub fn check(config: &Config) -> Result<(), Failure> {
+    start::Inputs::read(config).map(drop)
 }
 
 /// Runs the gateway until SIGTERM or SIGINT.
@@ -52,23 +59,39 @@ async fn serve(config: Config) -> Result<(), Failure> {
     } = gateway;
 
     let finished = CancellationToken::new();
-    let bans_task = tokio::spawn(bans_task.run(finished.clone()));
+    let mut services = Services::default();
+    services.spawn("bans", bans_task.run(finished.clone()));
+    services.spawn(
+        "broker watch",
+        start::watch_upstream(Arc::clone(&control), finished.clone()),
+    );
     if let Some(drops) = drops {
-        tokio::spawn(start::report_drops(
-            drops,
-            surroundings.metrics.clone(),
-            config.xdp.event_sample,
-        ));
+        let sample = config.xdp.event_sample;
+        let reports = start::report_drops(drops, surroundings.metrics.clone(), sample);
+        let stop = finished.clone();
+        services.spawn("kernel events", async move {
+            stop.run_until_cancelled(reports).await;
+        });
     }
-    let watch = start::watch_upstream(Arc::clone(&control), finished.clone());
-    let watch = tokio::spawn(watch);
+    let served = api::serve(socket, Arc::clone(&control), finished.clone());
+    services.spawn("control socket", async {
+        if let Err(error) = served.await {
+            tracing::error!(%error, "the control socket failed");
+        }
+    });
     let running = workers.start(&surroundings).map_err(|error| {
         Failure::new(exit::FAIL, "the threads of the data plane can't be started").cause(error)
     })?;
-    let server = tokio::spawn(api::serve(socket, Arc::clone(&control), finished.clone()));
     control.say_ready();
 
-    stop.wait().await;
+    let result = tokio::select! {
+        () = stop.wait() => Ok(()),
+        name = services.ended() => Err(Failure::new(
+            exit::FAIL,
+            format_args!("the service `{name}` ended, so the gateway stops"),
+        )
+        .help("the log says what happened before; please report it")),
+    };
     tracing::info!(
         sessions = surroundings.registry.count(),
         "stopping: a second signal cuts"
@@ -85,9 +108,37 @@ async fn serve(config: Config) -> Result<(), Failure> {
         }
     }
     finished.cancel();
-    // A task that panicked has said so; the rest still has to be taken down.
-    let _ = tokio::join!(server, bans_task, watch);
-    control.close_kernel()
+    services.join().await;
+    result.and(control.close_kernel())
+}
+
+/// The tasks of the control plane, none of which may end before the gateway does.
+#[derive(Default)]
+struct Services {
+    tasks: JoinSet<()>,
+    names: HashMap<tokio::task::Id, &'static str>,
+}
+
+impl Services {
+    fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.names.insert(self.tasks.spawn(task).id(), name);
+    }
+
+    /// The name of the first that ends. A panic has been printed by then.
+    async fn ended(&mut self) -> &'static str {
+        let ended = match self.tasks.join_next_with_id().await {
+            Some(Ok((id, ()))) => Some(id),
+            Some(Err(error)) => Some(error.id()),
+            None => None,
+        };
+        ended
+            .and_then(|id| self.names.get(&id).copied())
+            .unwrap_or("control plane")
+    }
+
+    async fn join(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
 }
 
 /// SIGTERM and SIGINT.

@@ -10,6 +10,7 @@ pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod events;
+pub mod failure;
 pub mod identity;
 pub mod kernel;
 pub mod metrics;

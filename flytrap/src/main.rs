@@ -4,8 +4,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    flytrap::cli::main(flytrap::cli::Gateway {
-        run: flytrap::app::run,
-        deployment: flytrap::app::deployment,
-    })
+    flytrap::cli::main()
 }

@@ -1,14 +1,16 @@
 //! The `flytrap` command as a user meets it: arguments, messages, exit codes.
 #![expect(clippy::unwrap_used, reason = "the helpers serve tests only")]
 
+use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use flytrap::api::{
-    BanRequest, BanView, Control, ControlSocket, Lifted, PolicyAnswer, PolicyQuestion, Problem,
-    Status, Verb, serve,
+    BanRequest, BanView, Control, ControlSocket, Lifted, PolicyAction, PolicyAnswer,
+    PolicyQuestion, Problem, Status, serve,
 };
+use flytrap::identity::create_keystore;
 use flytrap::types::{Clock, Prefix, SystemClock};
 use tokio_util::sync::CancellationToken;
 
@@ -177,6 +179,72 @@ fn a_valid_configuration_is_said_to_be_valid() {
 }
 
 #[test]
+fn what_keeps_a_ledger_from_being_used_is_told_by_check_config() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = configured(dir.path(), "spaces = [\"plant\"]\n");
+    let output = flytrap(&["check-config", &file]);
+    assert_eq!(code(&output), 78);
+    let text = stderr(&output);
+    assert!(
+        text.contains("\ncause: the ledger has no top-level topic space `plant`"),
+        "{text}"
+    );
+    std::fs::write(dir.path().join("ledger.toml"), "x = 1\n").unwrap();
+    let output = flytrap(&["check-config", &file]);
+    assert_eq!(code(&output), 78);
+    assert!(stderr(&output).contains("ledger.toml:1:1: unknown field `x`"));
+}
+
+/// The files of the listener are the gateway's, and need not be readable to make a token.
+#[test]
+fn a_token_goes_through_a_pipe() {
+    let dir = tempfile::tempdir().unwrap();
+    let more = "[[listener]]\nbind = \"127.0.0.1:1885\"\n\
+                tls = { certificate_file = \"none\", key_file = \"none\" }\n";
+    let file = configured(dir.path(), more);
+    let path = |name| dir.path().join(name).to_str().unwrap().to_owned();
+    let (keystore, password) = (path("keystore.json"), path("password"));
+    let wallet = create_keystore(keystore.as_ref(), "s3cret").unwrap();
+    std::fs::write(&password, "s3cret\r\n").unwrap();
+    let create = flytrap(&[
+        "token",
+        "create",
+        "--keystore",
+        &keystore,
+        "--password-file",
+        &password,
+        "--config",
+        &file,
+        "--client-id",
+        "probe",
+        "-o",
+        "json",
+    ]);
+    assert_eq!(code(&create), 0, "{}", stderr(&create));
+    let created: serde_json::Value = serde_json::from_slice(&create.stdout).unwrap();
+
+    let mut inspect = command(&[
+        "token",
+        "inspect",
+        "--config",
+        &file,
+        "--client-id",
+        "probe",
+    ])
+    .args(["--user-name", created["user_name"].as_str().unwrap()])
+    .stdin(Stdio::piped())
+    .stdout(Stdio::piped())
+    .spawn()
+    .unwrap();
+    let mut stdin = inspect.stdin.take().unwrap();
+    writeln!(stdin, "{}", created["password"].as_str().unwrap()).unwrap();
+    drop(stdin);
+    let output = inspect.wait_with_output().unwrap();
+    assert_eq!(code(&output), 0);
+    assert!(stdout(&output).contains(&format!("valid, by {wallet}")));
+}
+
+#[test]
 fn json_is_for_programs_on_both_ends() {
     let dir = tempfile::tempdir().unwrap();
     let file = configured(dir.path(), "");
@@ -278,7 +346,7 @@ impl Control for Fake {
     }
 
     async fn check(&self, question: PolicyQuestion) -> Result<PolicyAnswer, Problem> {
-        let permit = question.asked.verb == Verb::Publish;
+        let permit = matches!(question.action, PolicyAction::Publish(_));
         Ok(PolicyAnswer {
             permit,
             reason: "fake".to_owned(),
@@ -286,6 +354,10 @@ impl Control for Fake {
             until: None,
             generation: 1,
         })
+    }
+
+    fn metrics(&self) -> String {
+        String::new()
     }
 }
 

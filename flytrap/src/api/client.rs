@@ -1,7 +1,7 @@
 //! The client side of the API: what the command line uses.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -66,11 +66,6 @@ impl Client {
         Self {
             socket: socket.into(),
         }
-    }
-
-    /// The socket it talks to.
-    pub fn socket(&self) -> &Path {
-        &self.socket
     }
 
     /// The gateway at a glance.

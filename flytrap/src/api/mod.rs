@@ -1,4 +1,5 @@
 //! The control interface: JSON over HTTP/1.1 on a unix socket, its server and its client.
+//! `docs/api.md` is its reference.
 //!
 //! | method and path | body | answer |
 //! | --- | --- | --- |
@@ -7,6 +8,7 @@
 //! | `POST /api/v1/bans` | [`BanRequest`] | [`BanView`] |
 //! | `DELETE /api/v1/bans/{prefix}` | | [`Lifted`] |
 //! | `POST /api/v1/policy/check` | [`PolicyQuestion`] | [`PolicyAnswer`] |
+//! | `GET /metrics` | | `OpenMetrics` text |
 //!
 //! Errors are [`Problem`]s. Times are seconds since 1970. The file permissions of the socket
 //! decide who may use it.
@@ -23,6 +25,6 @@ pub use problem::Problem;
 pub use server::{Control, serve};
 pub use socket::{ControlSocket, SocketError};
 pub use views::{
-    Asked, BanRequest, BanView, LedgerView, Lifted, ListenerView, PacketTally, PolicyAnswer,
-    PolicyQuestion, Status, UpstreamView, Verb, XdpInterface, XdpState, XdpView,
+    BanRequest, BanView, LedgerView, Lifted, ListenerView, PacketTally, PolicyAction, PolicyAnswer,
+    PolicyQuestion, Status, UpstreamView, XdpInterface, XdpState, XdpView,
 };

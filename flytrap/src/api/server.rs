@@ -19,6 +19,8 @@ use crate::types::Prefix;
 
 /// The largest body that is read, in bytes. Requests name one thing each.
 const BODY_BYTES: usize = 16 * 1_024;
+/// What [`Control::metrics`] returns, in the words of HTTP.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// How long requests under way may take to finish once the server stops.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -37,6 +39,8 @@ pub trait Control: Send + Sync + 'static {
         &self,
         question: PolicyQuestion,
     ) -> impl Future<Output = Result<PolicyAnswer, Problem>> + Send;
+    /// Every metric as `OpenMetrics` text 1.0.0.
+    fn metrics(&self) -> String;
 }
 
 /// Serves the API until `stop`, then lets requests under way finish for two seconds and removes
@@ -67,6 +71,7 @@ fn router<C: Control>(control: Arc<C>) -> Router {
         .route("/api/v1/bans", get(bans::<C>).post(ban::<C>))
         .route("/api/v1/bans/{*target}", delete(lift::<C>))
         .route("/api/v1/policy/check", post(check::<C>))
+        .route("/metrics", get(metrics::<C>))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
@@ -110,6 +115,10 @@ async fn check<C: Control>(
 ) -> Result<Json<PolicyAnswer>, Problem> {
     let Json(question) = question?;
     control.check(question).await.map(Json)
+}
+
+async fn metrics<C: Control>(State(control): State<Arc<C>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], control.metrics())
 }
 
 async fn unknown_path(uri: Uri) -> Problem {

@@ -35,7 +35,7 @@ impl Control for Fake {
             }],
             upstream: UpstreamView {
                 address: "broker:1883".to_owned(),
-                reachable: None,
+                reachable: true,
                 sessions: 0,
             },
             ledger: LedgerView {
@@ -90,7 +90,7 @@ impl Control for Fake {
     }
 
     async fn check(&self, question: PolicyQuestion) -> Result<PolicyAnswer, Problem> {
-        let permit = question.asked.verb == Verb::Publish && question.asked.topic == "a";
+        let permit = question.action == PolicyAction::Publish("a".to_owned());
         Ok(PolicyAnswer {
             permit,
             reason: "r".to_owned(),
@@ -98,6 +98,10 @@ impl Control for Fake {
             until: None,
             generation: 1,
         })
+    }
+
+    fn metrics(&self) -> String {
+        "# EOF\n".to_owned()
     }
 }
 
@@ -184,16 +188,12 @@ async fn every_request_comes_back_as_it_was_meant() {
         assert_eq!(client.lift(target).await.unwrap(), Lifted { target });
     }
     let wallet = Wallet([7; 20]);
-    for (verb, topic, permit) in [
-        (Verb::Publish, "a", true),
-        (Verb::Subscribe, "a", false),
-        (Verb::Receive, "a", false),
+    for (action, permit) in [
+        (PolicyAction::Publish("a".to_owned()), true),
+        (PolicyAction::Subscribe("a".to_owned()), false),
+        (PolicyAction::Receive("a".to_owned()), false),
     ] {
-        let topic = topic.to_owned();
-        let question = PolicyQuestion {
-            wallet,
-            asked: Asked { verb, topic },
-        };
+        let question = PolicyQuestion { wallet, action };
         assert_eq!(client.check(&question).await.unwrap().permit, permit);
     }
     running.end().await;
@@ -249,13 +249,19 @@ async fn what_is_not_understood_is_a_problem_not_a_crash() {
             check,
             format!(r#"{{"wallet":"{wallet}"}}"#),
             "400",
-            "exactly one",
+            "missing field",
         ),
         (
             check,
-            format!(r#"{{"wallet":"{wallet}","publish":"a","receive":"a"}}"#),
+            format!(r#"{{"wallet":"{wallet}","action":{{"publish":"a","receive":"a"}}}}"#),
             "400",
-            "exactly one",
+            "bad-request",
+        ),
+        (
+            check,
+            format!(r#"{{"wallet":"{wallet}","action":{{"delete":"a"}}}}"#),
+            "400",
+            "unknown variant",
         ),
         ("/api/v1/status", String::new(), "405", "wrong-method"),
         ("/api/v2/status", String::new(), "404", "not-found"),
@@ -272,6 +278,19 @@ async fn what_is_not_understood_is_a_problem_not_a_crash() {
         .raw(b"DELETE /api/v1/bans/nobody HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         .await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    running.end().await;
+}
+
+#[tokio::test]
+async fn metrics_are_open_metrics_text() {
+    let running = Running::start();
+    let answer = running
+        .raw(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let kind = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
+    assert!(answer.contains(kind), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n# EOF\n"), "{answer}");
     running.end().await;
 }
 

@@ -29,7 +29,7 @@ pub struct Status {
     pub sessions: u64,
     /// Bans in force.
     pub bans: u64,
-    /// The gateway's own counters by metric name.
+    /// The gateway's own counts, by the names of `MetricsSnapshot`.
     pub counters: BTreeMap<String, u64>,
     /// What works but needs attention.
     pub warnings: Vec<String>,
@@ -51,8 +51,8 @@ pub struct ListenerView {
 pub struct UpstreamView {
     /// Host and port.
     pub address: String,
-    /// Whether the last dial worked; none before the first.
-    pub reachable: Option<bool>,
+    /// Whether the last dial worked.
+    pub reachable: bool,
     /// Connections to it.
     pub sessions: u64,
 }
@@ -160,75 +160,24 @@ pub struct Lifted {
 
 /// May this wallet do that?
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "PolicyForm", into = "PolicyForm")]
+#[serde(deny_unknown_fields)]
 pub struct PolicyQuestion {
     /// Who asks.
     pub wallet: Wallet,
     /// What for.
-    pub asked: Asked,
+    pub action: PolicyAction,
 }
 
-/// What a [`PolicyQuestion`] is about. The text isn't checked yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// To do what.
-    pub verb: Verb,
-    /// A topic name; with [`Verb::Subscribe`] a filter, which may be shared.
-    pub topic: String,
-}
-
-/// What is to be done with a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    /// Publish to it.
-    Publish,
-    /// Subscribe with it.
-    Subscribe,
-    /// Be delivered a message of it.
-    Receive,
-}
-
-/// A [`PolicyQuestion`] as JSON has it: the wallet, and exactly one of the others.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PolicyForm {
-    wallet: Wallet,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    publish: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    subscribe: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    receive: Option<String>,
-}
-
-impl TryFrom<PolicyForm> for PolicyQuestion {
-    type Error = &'static str;
-
-    fn try_from(form: PolicyForm) -> Result<Self, Self::Error> {
-        let (verb, topic) = match (form.publish, form.subscribe, form.receive) {
-            (Some(topic), None, None) => (Verb::Publish, topic),
-            (None, Some(topic), None) => (Verb::Subscribe, topic),
-            (None, None, Some(topic)) => (Verb::Receive, topic),
-            _ => return Err("exactly one of publish, subscribe and receive is asked for"),
-        };
-        Ok(Self {
-            wallet: form.wallet,
-            asked: Asked { verb, topic },
-        })
-    }
-}
-
-impl From<PolicyQuestion> for PolicyForm {
-    fn from(question: PolicyQuestion) -> Self {
-        let Asked { verb, topic } = question.asked;
-        let only = |wanted| (verb == wanted).then(|| topic.clone());
-        Self {
-            wallet: question.wallet,
-            publish: only(Verb::Publish),
-            subscribe: only(Verb::Subscribe),
-            receive: only(Verb::Receive),
-        }
-    }
+/// What a [`PolicyQuestion`] is about: `{"publish": "a/b"}`. The text isn't checked yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PolicyAction {
+    /// Publish to this topic.
+    Publish(String),
+    /// Subscribe with this filter, which may be shared.
+    Subscribe(String),
+    /// Be delivered a message of this topic.
+    Receive(String),
 }
 
 /// What the policy decides.

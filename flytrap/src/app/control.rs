@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use super::start::kernel_failure;
 use crate::api::{
-    Asked, BanRequest, BanView, LedgerView, Lifted, ListenerView, PacketTally, PolicyAnswer,
-    PolicyQuestion, Problem, Status, UpstreamView, Verb, XdpInterface, XdpState, XdpView,
+    BanRequest, BanView, LedgerView, Lifted, ListenerView, PacketTally, PolicyAction, PolicyAnswer,
+    PolicyQuestion, Problem, Status, UpstreamView, XdpInterface, XdpState, XdpView,
 };
 use crate::bans::{BanError, BanRecord};
-use crate::cli::Failure;
 use crate::config::Config;
+use crate::failure::Failure;
 use crate::kernel::{AttachedMode, Blocklist, KernelPlane};
 use crate::policy::{Decision, decide};
 use crate::proxy::{Surroundings, dial};
@@ -191,7 +191,7 @@ impl crate::api::Control for Control {
             listeners: self.listeners.clone(),
             upstream: UpstreamView {
                 address: self.surroundings.upstream.to_string(),
-                reachable: Some(self.upstream_reachable.load(Ordering::Relaxed)),
+                reachable: self.upstream_reachable.load(Ordering::Relaxed),
                 sessions,
             },
             ledger: LedgerView {
@@ -226,12 +226,14 @@ impl crate::api::Control for Control {
         let banned = bans
             .add(request.target, duration, note, request.force)
             .await;
-        let record = banned.map_err(|error| problem(&error))?;
-        let ended = self.surroundings.registry.end_all_of(&request.target);
-        if ended > 0 {
-            tracing::info!(target = %request.target, connections = ended, "ended by the ban");
+        // What isn't saved is in force all the same.
+        if matches!(banned, Ok(_) | Err(BanError::NotSaved { .. })) {
+            let ended = self.surroundings.registry.end_all_of(&request.target);
+            if ended > 0 {
+                tracing::info!(prefix = %request.target, connections = ended, "ended by the ban");
+            }
         }
-        Ok(view(record))
+        banned.map(view).map_err(|error| problem(&error))
     }
 
     async fn lift(&self, target: Prefix) -> Result<Lifted, Problem> {
@@ -244,18 +246,21 @@ impl crate::api::Control for Control {
     }
 
     async fn check(&self, question: PolicyQuestion) -> Result<PolicyAnswer, Problem> {
-        let Asked { verb, topic } = &question.asked;
         let not_a_topic = |error: crate::types::BadTopic| {
             Problem::bad_request(
                 error.to_string(),
                 "see section 4.7 of the MQTT specification",
             )
         };
-        let action = match verb {
-            Verb::Publish => Action::Publish(TopicName::new(topic).map_err(not_a_topic)?),
-            Verb::Receive => Action::Receive(TopicName::new(topic).map_err(not_a_topic)?),
-            Verb::Subscribe => {
-                Action::Subscribe(SubscriptionFilter::new(topic).map_err(not_a_topic)?.filter)
+        let action = match &question.action {
+            PolicyAction::Publish(topic) => {
+                Action::Publish(TopicName::new(topic).map_err(not_a_topic)?)
+            }
+            PolicyAction::Receive(topic) => {
+                Action::Receive(TopicName::new(topic).map_err(not_a_topic)?)
+            }
+            PolicyAction::Subscribe(filter) => {
+                Action::Subscribe(SubscriptionFilter::new(filter).map_err(not_a_topic)?.filter)
             }
         };
         let snapshot = self.surroundings.mirror.current();
@@ -276,6 +281,10 @@ impl crate::api::Control for Control {
             until,
             generation: snapshot.generation,
         })
+    }
+
+    fn metrics(&self) -> String {
+        self.surroundings.metrics.encode()
     }
 }
 
@@ -304,9 +313,11 @@ fn problem(error: &BanError) -> Problem {
         BanError::PartlyAllowlisted { .. } => Problem::conflict(detail, "add --force"),
         BanError::Duration => Problem::bad_request(detail, "give a duration like 10m, 24h or 30d"),
         BanError::NotBanned { .. } => Problem::not_found(detail, "see `flytrap ban list`"),
-        BanError::TooMany
-        | BanError::Kernel { .. }
-        | BanError::NotSaved { .. }
-        | BanError::Stopped => Problem::unavailable(detail, ""),
+        BanError::TooMany => Problem::conflict(detail, "lift some, or ban a wider prefix"),
+        BanError::NotSaved { .. } => {
+            Problem::unavailable(detail, "make room in gateway.state_dir and try again")
+        }
+        BanError::Kernel { .. } => Problem::unavailable(detail, "see the log of the gateway"),
+        BanError::Stopped => Problem::unavailable(detail, "wait until it runs again"),
     }
 }

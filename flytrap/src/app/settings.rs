@@ -110,20 +110,14 @@ pub(super) fn proxy(config: &Config) -> proxy::Limits {
     }
 }
 
-/// The gateway's account at the broker; the file's last line break isn't part of the password.
+/// The gateway's account at the broker.
 pub(super) fn broker_account(
     upstream: &config::Upstream,
 ) -> Result<Option<session::BrokerAccount>, (io::Error, &Path)> {
     let (Some(user_name), Some(file)) = (&upstream.username, &upstream.password_file) else {
         return Ok(None);
     };
-    let mut password = std::fs::read(file).map_err(|error| (error, file.as_path()))?;
-    while password
-        .last()
-        .is_some_and(|byte| matches!(byte, b'\n' | b'\r'))
-    {
-        password.pop();
-    }
+    let password = config::read_secret(file).map_err(|error| (error, file.as_path()))?;
     Ok(Some(session::BrokerAccount {
         user_name: user_name.clone(),
         password,

@@ -1,9 +1,11 @@
 //! Builds the gateway, the fallible parts first, the kernel last.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
 use super::control::Control;
@@ -11,13 +13,14 @@ use super::settings;
 use crate::api::ControlSocket;
 use crate::bans::{Bans, BansTask};
 use crate::chain::{FileLedger, Ledger, LedgerFileError};
-use crate::cli::{Failure, exit};
 use crate::config::Config;
 use crate::events::KernelDrop;
+use crate::failure::{Failure, exit};
 use crate::kernel::{Blocklist, Events, KernelError, KernelPlane, NoKernel};
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::proxy::{Listener, Registry, Surroundings, Workers, dial};
+use crate::session::BrokerAccount;
 use crate::types::{Clock, SystemClock};
 use crate::{bans, kernel, tls};
 
@@ -34,19 +37,44 @@ pub(super) struct Gateway {
     pub(super) surroundings: Arc<Surroundings>,
 }
 
+/// What the files hold that the configuration names.
+pub(super) struct Inputs {
+    ledger: FileLedger,
+    mirror: Mirror,
+    account: Option<BrokerAccount>,
+    listeners: Vec<Listener>,
+}
+
+impl Inputs {
+    pub(super) fn read(config: &Config) -> Result<Self, Failure> {
+        let ledger = FileLedger::open(&config.ledger.path).map_err(ledger_failure)?;
+        let mirror = Mirror::load(&ledger, &settings::mirror(config)).map_err(|error| {
+            Failure::new(exit::CONFIG, "the ledger can't be used")
+                .cause(error)
+                .help(format_args!("mend {}", config.ledger.path.display()))
+        })?;
+        let account = settings::broker_account(&config.upstream).map_err(|(error, file)| {
+            Failure::new(exit::CONFIG, "the password for the broker can't be read")
+                .cause(format_args!("{}: {error}", file.display()))
+                .help("make upstream.password_file readable for the user that runs flytrap")
+        })?;
+        Ok(Self {
+            ledger,
+            mirror,
+            account,
+            listeners: listeners(config)?,
+        })
+    }
+}
+
 pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
-    let ledger = FileLedger::open(&config.ledger.path).map_err(ledger_failure)?;
-    let mirror = Mirror::load(&ledger, settings::mirror(config)).map_err(|error| {
-        Failure::new(exit::CONFIG, "the ledger can't be used")
-            .cause(error)
-            .help(format_args!("mend {}", config.ledger.path.display()))
-    })?;
-    let account = settings::broker_account(&config.upstream).map_err(|(error, file)| {
-        Failure::new(exit::CONFIG, "the password for the broker can't be read")
-            .cause(format_args!("{}: {error}", file.display()))
-            .help("make upstream.password_file readable for the user that runs flytrap")
-    })?;
-    let listeners = listeners(config)?;
+    let Inputs {
+        ledger,
+        mirror,
+        account,
+        listeners,
+    } = Inputs::read(config)?;
+    allow_open_files(config.limits.connections);
     reach_broker(config).await?;
     make_state_dir(&config.gateway.state_dir)?;
     let workers = Workers::bind(&listeners, config.gateway.workers).map_err(|error| {
@@ -141,8 +169,32 @@ async fn reach_broker(config: &Config) -> Result<(), Failure> {
     .help("start the broker, or correct upstream.address"))
 }
 
+/// Raises the limit of open files as far as it may be, and says if that isn't enough.
+fn allow_open_files(connections: usize) {
+    // A session has one to the client and one to the broker; the rest is for everything else.
+    let wanted = connections as u64 * 2 + 100;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+        let current = Some(raised);
+        let set = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
+        if raised < wanted || set.is_err() {
+            tracing::warn!(
+                allowed = raised,
+                wanted,
+                "limits.connections needs more open files than the system allows: raise the hard \
+                 limit (LimitNOFILE in systemd) or lower limits.connections"
+            );
+        }
+    }
+}
+
 fn make_state_dir(path: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(path).map_err(|error| {
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(path);
+    made.map_err(|error| {
         let denied = error.kind() == std::io::ErrorKind::PermissionDenied;
         let code = if denied {
             exit::NOT_PERMITTED
@@ -205,7 +257,7 @@ fn bans_failure(error: &bans::StartError, config: &Config) -> Failure {
         ))
 }
 
-/// Turns the kernel's reports into events, to the end of the process.
+/// Turns the kernel's reports into events, for ever.
 pub(super) async fn report_drops(mut drops: Events, metrics: Metrics, sample: u32) {
     loop {
         match drops.next().await {
@@ -216,8 +268,9 @@ pub(super) async fn report_drops(mut drops: Events, metrics: Metrics, sample: u3
             }
             .emit(&metrics),
             Err(error) => {
+                // Bans and counters don't depend on it.
                 tracing::warn!(%error, "the kernel's events can't be read any more");
-                return;
+                return std::future::pending().await;
             }
         }
     }

@@ -30,19 +30,12 @@ pub enum LedgerEvent {
     },
 }
 
-/// Why a ledger can't be read.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// The ledger is a file.
-    #[error(transparent)]
-    File(#[from] LedgerFileError),
-}
-
-/// Something that says who owns which topic space, and who may what there.
+/// Something that says who owns which topic space, and who may what there. Reading it, and all
+/// that can fail then, comes before one has it.
 pub trait Ledger {
     /// What login tokens for the gateway of this public name are bound to.
     fn deployment(&self, domain: &str) -> Deployment;
 
     /// All that happened so far, in order.
-    fn events(&self) -> Result<Vec<LedgerEvent>, LedgerError>;
+    fn events(&self) -> &[LedgerEvent];
 }

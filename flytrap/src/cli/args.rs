@@ -18,7 +18,7 @@ const LONGEST_BAN: Duration = Duration::from_hours(400 * 24);
     name = "flytrap",
     version,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 ok, 1 failed or denied, 2 usage, 69 no gateway answers, \
+    after_help = "Exit codes: 0 ok, 1 failed or denied, 2 usage, 69 gateway or broker not reachable, \
                   77 not permitted, 78 configuration."
 )]
 pub(super) struct Cli {
@@ -46,7 +46,7 @@ pub(super) enum Output {
 pub(super) enum Command {
     /// Run the gateway
     Run(Run),
-    /// Check a configuration file
+    /// Check a configuration file and the files that it names
     CheckConfig(CheckConfig),
     /// Show what the gateway is doing
     Status,
@@ -151,10 +151,19 @@ pub(super) fn default_socket() -> PathBuf {
 }
 
 fn ban_duration(text: &str) -> Result<Duration, String> {
-    let span = parse_duration(text).map_err(|error| error.to_string())?;
-    if span.as_secs() == 0 || span > LONGEST_BAN || span.subsec_millis() != 0 {
+    let span = whole_seconds(text)?;
+    if span > LONGEST_BAN {
         let longest = show_duration(LONGEST_BAN);
-        return Err(format!("a ban lasts whole seconds, from 1s to {longest}"));
+        return Err(format!("the longest ban lasts {longest}"));
+    }
+    Ok(span)
+}
+
+/// A span of time without milliseconds, at least a second.
+pub(super) fn whole_seconds(text: &str) -> Result<Duration, String> {
+    let span = parse_duration(text).map_err(|error| error.to_string())?;
+    if span.is_zero() || span.subsec_nanos() != 0 {
+        return Err("write whole seconds, at least \"1s\"".to_owned());
     }
     Ok(span)
 }

@@ -1,9 +1,8 @@
 //! The command line: reads it, does what it says, prints the outcome.
 
 mod args;
-mod failure;
 mod show;
-pub mod token;
+mod token;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,24 +12,15 @@ use clap::Parser;
 use serde::Serialize;
 
 use crate::api::client::{Client, ClientError};
-use crate::api::{Asked, BanRequest, PolicyQuestion, Verb};
+use crate::api::{BanRequest, PolicyAction, PolicyQuestion};
+use crate::app;
 use crate::config::Config;
-use crate::types::{Clock, Deployment, SystemClock};
+use crate::failure::{Failure, exit};
+use crate::types::{Clock, SystemClock};
 use args::{BanCommand, Cli, Command, Output, PolicyCheck, PolicyCommand};
 
-pub use failure::{Failure, exit};
-
-/// What the command line needs of the gateway itself.
-#[derive(Clone, Copy)]
-pub struct Gateway {
-    /// Runs until it is told to stop.
-    pub run: fn(Config) -> Result<(), Failure>,
-    /// What login tokens for it are bound to.
-    pub deployment: fn(&Config) -> Result<Deployment, Failure>,
-}
-
 /// Does what this process's arguments say. The exit codes are those of [`exit`].
-pub fn main(gateway: Gateway) -> ExitCode {
+pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -40,7 +30,7 @@ pub fn main(gateway: Gateway) -> ExitCode {
         }
     };
     let output = cli.output;
-    let outcome = execute(cli, gateway).and_then(|done| {
+    let outcome = execute(cli).and_then(|done| {
         print(&done.text)?;
         Ok(done.exit)
     });
@@ -96,7 +86,7 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-fn execute(cli: Cli, gateway: Gateway) -> Result<Done, Failure> {
+fn execute(cli: Cli) -> Result<Done, Failure> {
     let output = cli.output;
     let client = || Client::new(cli.socket.clone().unwrap_or_else(args::default_socket));
     match cli.command {
@@ -108,7 +98,7 @@ fn execute(cli: Cli, gateway: Gateway) -> Result<Done, Failure> {
             if let Some(socket) = cli.socket {
                 config.gateway.socket = std::path::absolute(&socket).unwrap_or(socket);
             }
-            (gateway.run)(config)?;
+            app::run(config)?;
             Ok(Done {
                 text: String::new(),
                 exit: exit::OK,
@@ -124,10 +114,7 @@ fn execute(cli: Cli, gateway: Gateway) -> Result<Done, Failure> {
             command: PolicyCommand::Check(check),
         } => policy_check(output, &client(), check),
         Command::Token(token) => {
-            let deployment = |path: &Path| {
-                let config = Config::load_alone(path).map_err(Failure::from)?;
-                Ok((gateway.deployment)(&config)?)
-            };
+            let deployment = |path: &Path| app::deployment(&Config::load_alone(path)?);
             Ok(Done {
                 text: token.run(output == Output::Json, deployment)?,
                 exit: exit::OK,
@@ -138,6 +125,7 @@ fn execute(cli: Cli, gateway: Gateway) -> Result<Done, Failure> {
 
 fn check_config(output: Output, file: &Path, print_effective: bool) -> Result<Done, Failure> {
     let config = Config::load(file)?;
+    app::check(&config)?;
     if print_effective {
         let text = match output {
             Output::Json => return Done::new(output, &config, |_| String::new()),
@@ -185,17 +173,14 @@ fn ban(output: Output, client: &Client, command: BanCommand) -> Result<Done, Fai
 }
 
 fn policy_check(output: Output, client: &Client, check: PolicyCheck) -> Result<Done, Failure> {
-    let asked = match (check.publish, check.subscribe, check.receive) {
-        (Some(topic), _, _) => (Verb::Publish, topic),
-        (_, Some(topic), _) => (Verb::Subscribe, topic),
-        (_, _, topic) => (Verb::Receive, topic.unwrap_or_default()),
+    // The arguments hold exactly one of the three.
+    let action = match (check.publish, check.subscribe, check.receive) {
+        (Some(topic), _, _) => PolicyAction::Publish(topic),
+        (_, Some(filter), _) => PolicyAction::Subscribe(filter),
+        (_, _, topic) => PolicyAction::Receive(topic.unwrap_or_default()),
     };
-    let (verb, topic) = asked;
-    let question = PolicyQuestion {
-        wallet: check.wallet,
-        asked: Asked { verb, topic },
-    };
-    let answer = ask(client.check(&question))?;
+    let wallet = check.wallet;
+    let answer = ask(client.check(&PolicyQuestion { wallet, action }))?;
     let mut done = Done::new(output, &answer, show::answer)?;
     if !answer.permit {
         done.exit = exit::FAIL;

@@ -46,10 +46,10 @@ pub(super) fn status(status: &Status) -> String {
         rows.push(("listener", format!("{} {kind}", listener.address)));
     }
     let upstream = &status.upstream;
-    let reachable = match upstream.reachable {
-        Some(true) => "reachable",
-        Some(false) => "NOT REACHABLE",
-        None => "not dialled yet",
+    let reachable = if upstream.reachable {
+        "reachable"
+    } else {
+        "NOT REACHABLE"
     };
     rows.push((
         "upstream",
@@ -247,7 +247,7 @@ mod tests {
             ],
             upstream: UpstreamView {
                 address: "127.0.0.1:1883".to_owned(),
-                reachable: Some(true),
+                reachable: true,
                 sessions: 1,
             },
             ledger: LedgerView {

@@ -1,16 +1,15 @@
 //! `flytrap token`: making login tokens and reading them.
 
-use std::convert::Infallible;
-use std::fmt;
-use std::fs;
-use std::io::{self, Read as _};
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Read};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use anyhow::{Context as _, bail};
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use serde_json::json;
 
+use super::args::whole_seconds;
+use crate::config::{domain_problem, read_secret};
+use crate::failure::{Failure, exit};
 use crate::identity::{
     self, Algorithm, ClientRule, ClientScope, Login, LoginRules, MAX_PASSWORD_BYTES, Minted, Proof,
     Request, Signer, Token,
@@ -19,7 +18,7 @@ use crate::types::{Clock, Deployment, SystemClock, UnixTime, Wallet, escape_cont
 
 /// `flytrap token …`
 #[derive(Debug, Args)]
-pub struct TokenArgs {
+pub(super) struct TokenArgs {
     #[command(subcommand)]
     command: TokenCommand,
 }
@@ -32,6 +31,9 @@ enum TokenCommand {
     /// in until it expires.
     Create(Create),
     /// Show what a login token says, and check it
+    ///
+    /// The token comes from a file or the standard input, never from the arguments: those can be
+    /// read by every user of the machine.
     Inspect(Inspect),
 }
 
@@ -101,9 +103,9 @@ struct Create {
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("gateway").args(["config", "domain"])))]
 struct Inspect {
-    /// The token, or - to read it from the standard input (which keeps it out of the shell's
-    /// history and the process list)
-    token: Secret,
+    /// A file that holds the token [default: the standard input]
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
     /// Also check the signature: the wallet that should have signed
     #[arg(long, value_name = "WALLET", requires_all = ["client_id", "gateway"])]
     user_name: Option<String>,
@@ -122,35 +124,17 @@ enum Alg {
     Eip712,
 }
 
-/// Text that isn't for debug output.
-#[derive(Clone)]
-struct Secret(String);
-
-impl FromStr for Secret {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
-}
-
 impl TokenArgs {
     /// Runs the command and returns what it prints. `from_config` reads the deployment out of a
     /// configuration file.
     ///
     /// # Errors
     /// What went wrong and what to do; for `inspect`, also that the token is refused.
-    pub fn run(
+    pub(super) fn run(
         self,
         json: bool,
-        from_config: impl FnOnce(&Path) -> anyhow::Result<Deployment>,
-    ) -> anyhow::Result<String> {
+        from_config: impl FnOnce(&Path) -> Result<Deployment, Failure>,
+    ) -> Result<String, Failure> {
         match self.command {
             TokenCommand::Create(command) => command.run(json, from_config),
             TokenCommand::Inspect(command) => command.run(json, from_config),
@@ -162,8 +146,8 @@ impl GatewayArgs {
     /// The deployment that the arguments name, if any.
     fn deployment(
         self,
-        from_config: impl FnOnce(&Path) -> anyhow::Result<Deployment>,
-    ) -> anyhow::Result<Option<Deployment>> {
+        from_config: impl FnOnce(&Path) -> Result<Deployment, Failure>,
+    ) -> Result<Option<Deployment>, Failure> {
         if let Some(path) = self.config {
             return from_config(&path).map(Some);
         }
@@ -182,10 +166,11 @@ impl Create {
     fn run(
         self,
         json: bool,
-        from_config: impl FnOnce(&Path) -> anyhow::Result<Deployment>,
-    ) -> anyhow::Result<String> {
+        from_config: impl FnOnce(&Path) -> Result<Deployment, Failure>,
+    ) -> Result<String, Failure> {
         let Some(deployment) = self.gateway.deployment(from_config)? else {
-            bail!("a token is for one gateway: give --config or --domain");
+            return Err(Failure::new(exit::USAGE, "a token is for one gateway")
+                .help("give --config or --domain"));
         };
         let scope = match (&self.client_id, &self.client_id_prefix) {
             (Some(client_id), _) => ClientScope::Exact(client_id),
@@ -203,8 +188,8 @@ impl Create {
             lifetime: self.lifetime,
         };
         let password = keystore_password(self.password_file.as_deref())?;
-        let signer = Signer::open(&self.keystore, &password)?;
-        let minted = identity::mint(&signer, &deployment, &request)?;
+        let signer = Signer::open(&self.keystore, &password).map_err(failed)?;
+        let minted = identity::mint(&signer, &deployment, &request).map_err(failed)?;
         Ok(if json {
             created_json(&minted, scope)
         } else {
@@ -213,16 +198,23 @@ impl Create {
     }
 }
 
-/// The keystore's password from the file, without its line end, or from the terminal.
-fn keystore_password(file: Option<&Path>) -> anyhow::Result<String> {
+/// The keystore's password from the file or from the terminal.
+fn keystore_password(file: Option<&Path>) -> Result<String, Failure> {
     let Some(path) = file else {
-        return rpassword::prompt_password("Password of the keystore: ")
-            .context("cannot ask for the keystore's password: give --password-file");
+        return rpassword::prompt_password("Password of the keystore: ").map_err(|error| {
+            Failure::new(exit::FAIL, "the keystore's password can't be asked for")
+                .cause(error)
+                .help("give --password-file")
+        });
     };
-    let text = fs::read_to_string(path)
-        .with_context(|| format!("cannot read the password file {}", path.display()))?;
-    let line = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+    read_secret(path)
+        .and_then(|secret| {
+            String::from_utf8(secret).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+        })
+        .map_err(|error| {
+            let what = format_args!("the password file {} can't be read", path.display());
+            Failure::new(exit::FAIL, what).cause(error)
+        })
 }
 
 fn created_json(minted: &Minted, scope: ClientScope<'_>) -> String {
@@ -251,41 +243,36 @@ fn created_text(minted: &Minted, scope: ClientScope<'_>, deployment: &Deployment
         ..
     } = minted;
     let id_option = match scope {
-        ClientScope::Exact(client_id) => format!(" -i {}", shell_quoted(client_id)),
-        ClientScope::Prefix(prefix) => format!(" -i {}", shell_quoted(&format!("{prefix}…"))),
+        ClientScope::Exact(client_id) => format!("\n  -i {}", escape_control(client_id)),
+        ClientScope::Prefix(prefix) => format!("\n  -i {}…", escape_control(prefix)),
         ClientScope::Any => String::new(),
     };
-    let host = shell_quoted(&deployment.domain);
+    // mosquitto's -P would show the password to every user of the machine.
     format!(
         "user name  {wallet}\n\
          password   {password}\n\
          valid      until {expires}\n\
          \n\
-         With the password in a file `token` that only you can read:\n\
-         mosquitto_pub -h {host} -p 8883{id_option} -u {wallet} -P \"$(cat token)\" \
-         -t TOPIC -m MESSAGE"
+         mosquitto_pub and mosquitto_sub read their options from files of these names in\n\
+         $XDG_CONFIG_HOME, or ~/.config. In one that only you can read, write\n  \
+         -h {host}\n  \
+         -p 8883{id_option}\n  \
+         -u {wallet}\n  \
+         -P PASSWORD",
+        host = deployment.domain,
     )
-}
-
-/// One word for a POSIX shell, in quotes where it needs them.
-fn shell_quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", escape_control(text).replace('\'', r"'\''"))
-    }
 }
 
 impl Inspect {
     fn run(
         self,
         json: bool,
-        from_config: impl FnOnce(&Path) -> anyhow::Result<Deployment>,
-    ) -> anyhow::Result<String> {
-        let password = self.token.or_stdin()?;
-        let token = Token::decode(password.as_bytes())
-            .map_err(|fault| anyhow::anyhow!("this is no login token that can be used: {fault}"))?;
+        from_config: impl FnOnce(&Path) -> Result<Deployment, Failure>,
+    ) -> Result<String, Failure> {
+        let password = read_token(self.file.as_deref())?;
+        let token = Token::decode(password.as_bytes()).map_err(|fault| {
+            Failure::new(exit::FAIL, "this is no login token that can be used").cause(fault)
+        })?;
         let mut proof = None;
         if let (Some(user_name), Some(client_id), Some(deployment)) = (
             &self.user_name,
@@ -304,13 +291,8 @@ impl Inspect {
                 ..LoginRules::default()
             };
             let now = SystemClock.now();
-            proof = Some(identity::verify(
-                &login,
-                &deployment,
-                &rules,
-                |_| None,
-                now,
-            )?);
+            let verified = identity::verify(&login, &deployment, &rules, |_| None, now);
+            proof = Some(verified.map_err(failed)?);
         }
         Ok(if json {
             inspected_json(&token, proof)
@@ -320,20 +302,27 @@ impl Inspect {
     }
 }
 
-impl Secret {
-    /// The text itself, or what comes in from the standard input for `-`.
-    fn or_stdin(self) -> anyhow::Result<String> {
-        if self.0 != "-" {
-            return Ok(self.0);
-        }
-        let mut text = String::new();
-        let enough = u64::try_from(MAX_PASSWORD_BYTES)? + 2;
-        io::stdin()
-            .take(enough)
-            .read_to_string(&mut text)
-            .context("cannot read the token from the standard input")?;
-        Ok(text.trim_end().to_owned())
-    }
+/// The token in the file, or on the standard input; a terminal doesn't show it.
+fn read_token(file: Option<&Path>) -> Result<String, Failure> {
+    let read = match file {
+        Some(path) => File::open(path).and_then(token_in),
+        None if io::stdin().is_terminal() => rpassword::prompt_password("Token: "),
+        None => token_in(io::stdin()),
+    };
+    let token = read.map_err(|error| {
+        let failure = Failure::new(exit::FAIL, "the token can't be read").cause(error);
+        failure.help("give a file that holds nothing else with --file, or pipe it in")
+    })?;
+    Ok(token.trim_end().to_owned())
+}
+
+fn token_in(source: impl Read) -> io::Result<String> {
+    let mut text = String::new();
+    // One byte more than the longest token with its line break shows that it is too long.
+    let enough = MAX_PASSWORD_BYTES.saturating_add(3);
+    let enough = u64::try_from(enough).unwrap_or(u64::MAX);
+    source.take(enough).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn inspected_json(token: &Token, proof: Option<Proof>) -> String {
@@ -399,26 +388,23 @@ fn inspected_text(token: &Token, proof: Option<Proof>) -> String {
     )
 }
 
-fn parse_domain(text: &str) -> Result<String, &'static str> {
-    let fits = |c: char| c.is_ascii_graphic() && !c.is_ascii_uppercase();
-    if text.is_empty() || !text.chars().all(fits) {
-        return Err("the gateway's name is written in lower case, without spaces");
+fn failed(error: impl std::error::Error) -> Failure {
+    let failure = Failure::new(exit::FAIL, &error);
+    match error.source() {
+        Some(source) => failure.cause(source),
+        None => failure,
     }
-    Ok(text.to_owned())
 }
 
-/// Whole seconds, at least 1; a day has 24 hours.
-fn parse_lifetime(text: &str) -> Result<u64, &'static str> {
-    const HELP: &str = "write a time like 90s, 15m, 12h or 30d";
-    let span: jiff::Span = text.parse().map_err(|_| HELP)?;
-    let time = span
-        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
-        .map_err(|_| HELP)?;
-    let seconds = u64::try_from(time.as_secs()).map_err(|_| HELP)?;
-    if seconds == 0 || time.subsec_nanos() != 0 {
-        return Err(HELP);
+fn parse_domain(text: &str) -> Result<String, String> {
+    match domain_problem(text) {
+        Some(problem) => Err(format!("the gateway's name {problem}")),
+        None => Ok(text.to_owned()),
     }
-    Ok(seconds)
+}
+
+fn parse_lifetime(text: &str) -> Result<u64, String> {
+    whole_seconds(text).map(|span| span.as_secs())
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use crate::types::line_and_column;
+
 /// Why there is no configuration. Its Display text has several lines and is written for the
 /// person who wrote the file.
 #[derive(Debug)]
@@ -57,13 +59,13 @@ impl Place {
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let line = text.get(line_start..).unwrap_or("");
         let line = line.split(['\n', '\r']).next().unwrap_or("");
-        let column = text.get(line_start..start).unwrap_or("").chars().count() + 1;
+        let (number, column) = line_and_column(text, start);
         let covered = text.get(start..text.floor_char_boundary(span.end));
         let width = covered
             .and_then(|covered| covered.lines().next())
             .map_or(1, |covered| covered.chars().count().max(1));
         Self {
-            line: before.matches('\n').count() + 1,
+            line: number,
             column,
             width,
             shown: without_secret(line)

@@ -20,6 +20,7 @@ use crate::types::{Prefix, Wallet};
 
 pub use duration::{BadDuration, about, parse_duration, show_duration};
 pub use error::{ConfigError, Finding, Place};
+pub use schema::domain_problem;
 
 /// Where the control socket is unless the configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/flytrap/flytrap.sock";
@@ -358,4 +359,13 @@ impl Config {
         }
         warnings
     }
+}
+
+/// What a file holds that has nothing but a secret; its last line break isn't part of that.
+pub fn read_secret(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut secret = std::fs::read(path)?;
+    if secret.pop_if(|byte| *byte == b'\n').is_some() {
+        secret.pop_if(|byte| *byte == b'\r');
+    }
+    Ok(secret)
 }

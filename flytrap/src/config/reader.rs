@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::duration::{parse_duration, show_duration};
 use super::error::{Finding, Place};
-use crate::types::escape_control;
+use crate::types::{escape_control, nearest};
 
 /// The text being read, and what was found wrong with it.
 pub(super) struct Document<'t> {
@@ -168,14 +168,8 @@ impl<'d, 't> Section<'d, 't> {
             } else {
                 format!(" in {}", self.title)
             };
-            let alike = self
-                .known
-                .iter()
-                .map(|known| (strsim::jaro_winkler(known, name), *known))
-                .filter(|(likeness, _)| *likeness > 0.8)
-                .max_by(|a, b| a.0.total_cmp(&b.0));
-            let help = match alike {
-                Some((_, known)) => format!("did you mean `{known}`?"),
+            let help = match nearest(name, self.known.iter().copied()) {
+                Some(known) => format!("did you mean `{known}`?"),
                 None => format!("the keys here are {}", self.known.join(", ")),
             };
             self.document.note(

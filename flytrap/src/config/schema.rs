@@ -107,7 +107,7 @@ fn gateway(mut section: Section<'_, '_>) -> Gateway {
 }
 
 /// What keeps `domain` from being a public name, behind the words "`domain`".
-fn domain_problem(domain: &str) -> Option<&'static str> {
+pub fn domain_problem(domain: &str) -> Option<&'static str> {
     if domain.contains("://") {
         Some("is a name, without a scheme like mqtts://")
     } else if domain.contains(':') {

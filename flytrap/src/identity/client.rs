@@ -32,14 +32,9 @@ impl ClientRule {
     /// # Errors
     /// [`Fault::ClientIdEmpty`] or [`Fault::ClientIdPrefix`] when no signature can fit.
     pub fn scope(self, client_id: &str) -> Result<ClientScope<'_>, Fault> {
-        if let Self::Any = self {
-            return Ok(ClientScope::Any);
-        }
-        if client_id.is_empty() {
-            return Err(Fault::ClientIdEmpty);
-        }
         match self {
             Self::Any => Ok(ClientScope::Any),
+            Self::Exact | Self::Prefix(_) if client_id.is_empty() => Err(Fault::ClientIdEmpty),
             Self::Exact => Ok(ClientScope::Exact(client_id)),
             // `get` answers `None` beyond the end and inside a character.
             Self::Prefix(length) => client_id

@@ -68,8 +68,6 @@ pub struct Proof {
     pub subscribe_only: bool,
     /// The token is for this exact client id, not for a prefix or for any.
     pub bound: bool,
-    /// The token's nonce.
-    pub nonce: [u8; 8],
 }
 
 /// Verifies a login at time `now`. `revoked_before` tells up to when a wallet revoked its tokens;
@@ -97,7 +95,6 @@ pub fn verify(
         expires: UnixTime(claims.expires.into()),
         subscribe_only: claims.subscribe_only,
         bound: claims.clients == ClientRule::Exact,
-        nonce: claims.nonce,
     };
     // The times come after the signature, though they cost less to look at: only a token that the
     // wallet did sign may be called stale, for that is no offence.

@@ -2,11 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
-
-use crate::chain::{Ledger, LedgerError, LedgerEvent};
+use crate::chain::{Ledger, LedgerEvent};
 use crate::policy::{Admit, Inconsistent, Snapshot, SnapshotBuilder};
 use crate::types::{BadTopic, TopicFilter, Wallet, escape_control};
 
@@ -24,9 +21,6 @@ pub struct MirrorSettings {
 /// Why there is no mirror of a ledger.
 #[derive(Debug, thiserror::Error)]
 pub enum MirrorError {
-    /// The ledger can't be read.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
     /// The ledger contradicts itself.
     #[error("the ledger contradicts itself: {0}")]
     Inconsistent(#[from] Inconsistent),
@@ -52,50 +46,23 @@ pub enum MirrorError {
     },
 }
 
-/// A handle on the current snapshot; its clones share it.
+/// A handle on the current snapshot; its clones share it. A file ledger is read once: its
+/// snapshot stays until the gateway ends.
 #[derive(Clone, Debug)]
 pub struct Mirror {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    settings: MirrorSettings,
-    /// The generation of the newest snapshot built.
-    generation: AtomicU64,
-    current: ArcSwap<Snapshot>,
+    current: Arc<Snapshot>,
 }
 
 impl Mirror {
-    /// Reads the whole ledger. The first snapshot has generation 1.
-    pub fn load(ledger: &dyn Ledger, settings: MirrorSettings) -> Result<Self, MirrorError> {
-        let first = fold(ledger, &settings, 1)?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                settings,
-                generation: AtomicU64::new(1),
-                current: ArcSwap::from_pointee(first),
-            }),
-        })
-    }
-
-    /// Reads the ledger again and publishes what it says now. On an error the snapshot stays.
-    /// One task calls it at a time.
-    pub fn refresh(&self, ledger: &dyn Ledger) -> Result<(), MirrorError> {
-        let generation = self.shared.generation.fetch_add(1, Ordering::Relaxed) + 1;
-        let next = fold(ledger, &self.shared.settings, generation)?;
-        self.shared.current.store(Arc::new(next));
-        Ok(())
+    /// Folds all that the ledger tells. The snapshot has generation 1.
+    pub fn load(ledger: &dyn Ledger, settings: &MirrorSettings) -> Result<Self, MirrorError> {
+        let current = Arc::new(fold(ledger, settings, 1)?);
+        Ok(Self { current })
     }
 
     /// The snapshot to decide with now. Load it once per batch of packets.
     pub fn current(&self) -> Arc<Snapshot> {
-        self.shared.current.load_full()
-    }
-
-    /// The generation of the current snapshot, without taking a share in it.
-    pub fn generation(&self) -> u64 {
-        self.shared.current.load().generation
+        Arc::clone(&self.current)
     }
 }
 
@@ -119,12 +86,12 @@ fn fold(
 
     let served = |top: &str| settings.spaces.is_empty() || settings.spaces.iter().any(|s| s == top);
     let mut tops = BTreeSet::new();
-    for event in ledger.events()? {
+    for event in ledger.events() {
         match event {
             LedgerEvent::SpaceRegistered(space) => {
                 tops.insert(space.name.top().to_owned());
                 if served(space.name.top()) {
-                    builder.space(space)?;
+                    builder.space(space.clone())?;
                 }
             }
             LedgerEvent::Granted {
@@ -133,10 +100,12 @@ fn fold(
                 grant,
             } => {
                 if served(space.top()) {
-                    builder.grant(&space, wallet, grant)?;
+                    builder.grant(space, *wallet, *grant)?;
                 }
             }
-            LedgerEvent::TokensRevoked { wallet, before } => builder.revoke_tokens(wallet, before),
+            LedgerEvent::TokensRevoked { wallet, before } => {
+                builder.revoke_tokens(*wallet, *before);
+            }
         }
     }
     if let Some(name) = settings.spaces.iter().find(|name| !tops.contains(*name)) {

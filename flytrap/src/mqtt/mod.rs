@@ -29,7 +29,7 @@ mod tests;
 
 pub use ack::{Ack, AckType};
 pub use connect::{Connack, Connect, ConnectError, Will};
-pub use disconnect::{Auth, Disconnect};
+pub use disconnect::Disconnect;
 pub use frame::{Frame, PacketType, next_frame};
 pub use property::{Hidden, Properties, Property, PropertyId};
 pub use publish::Publish;

@@ -25,7 +25,6 @@ impl Place {
     pub(super) const DISCONNECT: Self = Self(1 << 8);
     /// A DISCONNECT from the broker.
     pub(super) const DISMISSAL: Self = Self(1 << 9);
-    pub(super) const AUTH: Self = Self(1 << 10);
 
     /// The same packet type in the other direction, where that makes a difference.
     const fn reversed(self) -> Self {
@@ -42,7 +41,7 @@ impl Place {
 const MESSAGE: u16 = Place::PUBLISH.0 | Place::DELIVERY.0 | Place::WILL.0;
 const HANDSHAKE: u16 = Place::CONNECT.0 | Place::CONNACK.0;
 const ANY_DISCONNECT: u16 = Place::DISCONNECT.0 | Place::DISMISSAL.0;
-const ANSWER: u16 = Place::CONNACK.0 | Place::ACK.0 | ANY_DISCONNECT | Place::AUTH.0;
+const ANSWER: u16 = Place::CONNACK.0 | Place::ACK.0 | ANY_DISCONNECT;
 
 /// Bytes that are part of a login: they are never shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -134,9 +133,9 @@ properties! {
     /// The keep alive to use, in seconds (3.2.2.3.14).
     0x13 ServerKeepAlive(u16) u16 in Place::CONNACK.0;
     /// Name of the extended authentication (3.1.2.11.9).
-    0x15 AuthenticationMethod(&'a str) text in HANDSHAKE | Place::AUTH.0;
+    0x15 AuthenticationMethod(&'a str) text in HANDSHAKE;
     /// Content of the extended authentication (3.1.2.11.10).
-    0x16 AuthenticationData(Hidden<'a>) hidden in HANDSHAKE | Place::AUTH.0;
+    0x16 AuthenticationData(Hidden<'a>) hidden in HANDSHAKE;
     /// Whether answers may tell reasons in words (3.1.2.11.7).
     0x17 RequestProblemInformation(bool) flag in Place::CONNECT.0;
     /// How long the will waits after the connection is lost, in seconds (3.1.3.2.2).
@@ -235,16 +234,6 @@ impl<'a> Properties<'a> {
         Ok(list)
     }
 
-    /// The list as it was received, without its length.
-    pub const fn raw(self) -> &'a [u8] {
-        self.raw
-    }
-
-    /// Whether there is none.
-    pub const fn is_empty(self) -> bool {
-        self.raw.is_empty()
-    }
-
     /// Whether one of this kind is there.
     pub const fn has(self, id: PropertyId) -> bool {
         self.present & id.bit() != 0
@@ -257,34 +246,12 @@ impl<'a> Properties<'a> {
         std::iter::from_fn(move || Property::read(&mut reader).ok())
     }
 
-    /// All but those of the kinds `removed` and of the kinds in `set`, in the order received
-    /// (3.3.2-18 wants it kept for user properties), then those in `set`.
-    pub fn edited(
-        self,
-        removed: &[PropertyId],
-        set: &[Property<'a>],
-    ) -> impl Iterator<Item = Property<'a>> {
-        self.iter()
-            .filter(move |old| {
-                !removed.contains(&old.id()) && !set.iter().any(|new| new.id() == old.id())
-            })
-            .chain(set.iter().copied())
-    }
-
     fn find<T>(self, id: PropertyId, value: impl FnMut(Property<'a>) -> Option<T>) -> Option<T> {
         if self.has(id) {
             self.iter().find_map(value)
         } else {
             None
         }
-    }
-
-    /// Names and values of the user properties, in the order received.
-    pub fn user_properties(self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.iter().filter_map(|property| match property {
-            Property::UserProperty(pair) => Some(pair),
-            _ => None,
-        })
     }
 }
 
@@ -305,17 +272,12 @@ macro_rules! getters {
 }
 
 getters! {
-    message_expiry_interval: MessageExpiryInterval -> u32;
     response_topic: ResponseTopic -> TopicName<'a>;
     session_expiry_interval: SessionExpiryInterval -> u32;
     assigned_client_identifier: AssignedClientIdentifier -> &'a str;
     server_keep_alive: ServerKeepAlive -> u16;
     authentication_method: AuthenticationMethod -> &'a str;
-    request_problem_information: RequestProblemInformation -> bool;
     will_delay_interval: WillDelayInterval -> u32;
-    reason_string: ReasonString -> &'a str;
-    receive_maximum: ReceiveMaximum -> NonZeroU16;
-    topic_alias_maximum: TopicAliasMaximum -> u16;
     topic_alias: TopicAlias -> NonZeroU16;
     maximum_packet_size: MaximumPacketSize -> NonZeroU32;
 }

@@ -71,25 +71,6 @@ reason_codes! {
 }
 
 impl ReasonCode {
-    /// Whether it tells a failure (2.4).
-    pub const fn is_error(self) -> bool {
-        self.0 >= 0x80
-    }
-
-    /// The closest [`return_code`] for the CONNACK of a 3.1.1 client.
-    pub const fn to_return_code(self) -> u8 {
-        match self {
-            Self::SUCCESS => return_code::ACCEPTED,
-            Self::UNSUPPORTED_PROTOCOL_VERSION => return_code::UNACCEPTABLE_PROTOCOL_VERSION,
-            Self::CLIENT_IDENTIFIER_NOT_VALID => return_code::IDENTIFIER_REJECTED,
-            Self::BAD_USER_NAME_OR_PASSWORD => return_code::BAD_USER_NAME_OR_PASSWORD,
-            Self::NOT_AUTHORIZED | Self::BANNED | Self::BAD_AUTHENTICATION_METHOD => {
-                return_code::NOT_AUTHORIZED
-            }
-            _ => return_code::SERVER_UNAVAILABLE,
-        }
-    }
-
     /// 3.2.2.2.
     pub(super) const fn fits_connack(self) -> bool {
         matches!(
@@ -134,14 +115,6 @@ impl ReasonCode {
                 self.0,
                 0x00 | 0x80..=0x83 | 0x87 | 0x89 | 0x8b..=0x90 | 0x93..=0xa2
             ),
-        }
-    }
-
-    /// 3.15.2.1.
-    pub(super) const fn fits_auth(self, sender: Sender) -> bool {
-        match sender {
-            Sender::Client => matches!(self.0, 0x18 | 0x19),
-            Sender::Broker => matches!(self.0, 0x00 | 0x18),
         }
     }
 }

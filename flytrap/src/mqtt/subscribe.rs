@@ -8,6 +8,7 @@ use super::property::Place;
 use super::reader::Reader;
 use super::{Frame, Limits, Malformed, PacketType, Properties, Qos, ReasonCode, Version};
 
+const QOS: u8 = 0b0000_0011;
 const NO_LOCAL: u8 = 0b0000_0100;
 const RETAIN_HANDLING: u8 = 0b0011_0000;
 const RESERVED: u8 = 0b1100_0000;
@@ -21,8 +22,6 @@ pub struct SubscribeRequest<'a> {
     pub subscription: SubscriptionFilter<'a>,
     /// The options byte (3.8.3.1); in 3.1.1 the QoS.
     pub options: u8,
-    /// The highest QoS that the client wants to be sent.
-    pub qos: Qos,
 }
 
 /// Asks for subscriptions.
@@ -50,12 +49,11 @@ impl<'a> Subscribe<'a> {
             let text = reader.text()?;
             let subscription = limits.subscription(text)?;
             let options = reader.u8()?;
-            let qos = check_options(options, version, subscription.group.is_some())?;
+            check_options(options, version, subscription.group.is_some())?;
             requests.push(SubscribeRequest {
                 text,
                 subscription,
                 options,
-                qos,
             });
         }
         if requests.is_empty() {
@@ -71,9 +69,9 @@ impl<'a> Subscribe<'a> {
     }
 }
 
-fn check_options(options: u8, version: Version, shared: bool) -> Result<Qos, Malformed> {
+fn check_options(options: u8, version: Version, shared: bool) -> Result<(), Malformed> {
     match version {
-        Version::V311 if options > 0b11 => {
+        Version::V311 if options > QOS => {
             return Err(Malformed::packet(
                 "the reserved bits of a requested QoS are 0 (3.1.1: 3.8.3-4)",
             ));
@@ -95,9 +93,12 @@ fn check_options(options: u8, version: Version, shared: bool) -> Result<Qos, Mal
         }
         Version::V311 | Version::V5 => {}
     }
-    Qos::from_bits(options & 0b11).ok_or(Malformed::protocol(
-        "the QoS of a subscription is 0, 1 or 2 (3.8.3.1; 3.1.1: 3.8.3-4)",
-    ))
+    if Qos::from_bits(options & QOS).is_none() {
+        return Err(Malformed::protocol(
+            "the QoS of a subscription is 0, 1 or 2 (3.8.3.1; 3.1.1: 3.8.3-4)",
+        ));
+    }
+    Ok(())
 }
 
 /// Ends subscriptions.

@@ -210,8 +210,8 @@ impl<'s> Case<'s> {
         }
     }
 
-    /// Decides for what lies below the levels before the first wildcard. Where wildcards follow, a wallet that has
-    /// rights somewhere is told that it asked for too much, not that it has none.
+    /// Decides for what lies below the levels before the first wildcard. Where wildcards follow,
+    /// a wallet that has rights somewhere is told that it asked for too much, not that it has none.
     fn head(&self, place: &Place<'s>, wildcards: bool) -> Decision {
         let decision = self.at(place, Part::Rest);
         let holder = self.snapshot.holder(self.wallet);

@@ -4,6 +4,7 @@
 
 mod prefix;
 mod space;
+mod text;
 mod time;
 mod topic;
 mod wallet;
@@ -12,10 +13,9 @@ pub use prefix::{BadPrefix, Prefix};
 pub use space::{
     BadSpaceName, Grant, MAX_LABEL_BYTES, Mode, Right, Space, SpaceName, Terms, Validity,
 };
+pub use text::{escape_control, line_and_column, nearest};
 pub use time::{Clock, SystemClock, UnixTime};
-pub use topic::{
-    BadTopic, MAX_TOPIC_BYTES, SubscriptionFilter, TopicFilter, TopicName, escape_control,
-};
+pub use topic::{BadTopic, MAX_TOPIC_BYTES, SubscriptionFilter, TopicFilter, TopicName};
 pub use wallet::{BadWallet, Wallet};
 
 /// Names one policy on one chain, as seen by wallets: what a login token is bound to.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::topic::{MAX_TOPIC_BYTES, escape_control};
+use super::{MAX_TOPIC_BYTES, escape_control};
 use super::{UnixTime, Wallet};
 
 /// The longest label of a topic space, in bytes.

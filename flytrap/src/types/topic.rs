@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::escape_control;
+
 /// The longest topic name or filter that MQTT can carry, in bytes (section 1.5.4).
 pub const MAX_TOPIC_BYTES: usize = 65_535;
 
@@ -171,20 +173,6 @@ impl<'a> SubscriptionFilter<'a> {
     }
 }
 
-/// Shows a text that came from outside with its control and bidirectional characters escaped.
-pub fn escape_control(text: &str) -> String {
-    let reorders = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars()
-        .fold(String::with_capacity(text.len()), |mut shown, c| {
-            if c.is_control() || reorders(c) {
-                shown.extend(c.escape_unicode());
-            } else {
-                shown.push(c);
-            }
-            shown
-        })
-}
-
 macro_rules! show_escaped {
     ($($name:ident),*) => {$(
         impl fmt::Display for $name<'_> {
@@ -285,10 +273,5 @@ mod tests {
         ] {
             assert_eq!(SubscriptionFilter::new(bad), Err(BadTopic::Share), "{bad}");
         }
-    }
-
-    #[test]
-    fn control_characters_are_shown_escaped() {
-        assert_eq!(escape_control("a\n\u{202e}b"), "a\\u{a}\\u{202e}b");
     }
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Problem;
-use crate::types::{Mode, UnixTime, Validity, Wallet, escape_control};
+use crate::types::{Mode, UnixTime, Validity, Wallet, escape_control, nearest};
 
 /// The whole file.
 #[derive(Deserialize)]
@@ -88,18 +88,6 @@ fn unknown_key(message: &str) -> Option<&str> {
         return None;
     }
     nearest(quoted.next()?, quoted)
-}
-
-/// The candidate most like `given`, if any is like it enough to be what was meant.
-pub(super) fn nearest<'a>(
-    given: &str,
-    candidates: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
-    candidates
-        .map(|candidate| (strsim::damerau_levenshtein(given, candidate), candidate))
-        .filter(|(distance, _)| *distance <= (given.chars().count() / 3).max(1))
-        .min()
-        .map(|(_, candidate)| candidate)
 }
 
 pub(super) fn wallet(text: &Spanned<String>) -> Result<Wallet, Problem> {

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use super::{Ledger, LedgerError, LedgerEvent};
-use crate::types::{Deployment, Grant, Space, SpaceName, Terms, Wallet, escape_control};
+use super::{Ledger, LedgerEvent};
+use crate::types::{
+    Deployment, Grant, Space, SpaceName, Terms, Wallet, escape_control, line_and_column, nearest,
+};
 
 use format::{Contents, GrantEntry, SpaceEntry};
 
@@ -75,14 +77,11 @@ impl FileLedger {
             source,
         })?;
         Self::parse(&text).map_err(|Problem { at, what, help }| {
-            let before = text.get(..at).unwrap_or(&text);
-            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+            let (line, column) = line_and_column(&text, at);
             LedgerFileError::Content {
                 path: path.to_owned(),
-                line: before.matches('\n').count() + 1,
-                column: before
-                    .get(line_start..)
-                    .map_or(1, |line| line.chars().count() + 1),
+                line,
+                column,
                 problem: what,
                 help,
             }
@@ -120,8 +119,8 @@ impl Ledger for FileLedger {
         }
     }
 
-    fn events(&self) -> Result<Vec<LedgerEvent>, LedgerError> {
-        Ok(self.events.clone())
+    fn events(&self) -> &[LedgerEvent] {
+        &self.events
     }
 }
 
@@ -183,7 +182,7 @@ fn grants(entries: &[GrantEntry], events: &mut Vec<LedgerEvent>) -> Result<(), P
             return Err(Problem::at(
                 &entry.space,
                 format!("there is no topic space `{space}`"),
-                match format::nearest(space.as_str(), known) {
+                match nearest(space.as_str(), known) {
                     Some(near) => format!("did you mean `{}`?", escape_control(near)),
                     None => "add a [[space]] of that name".to_owned(),
                 },

@@ -89,7 +89,7 @@ before = 2026-01-01T00:00:00Z
     };
     let new_year = UnixTime(1_767_225_600);
     assert_eq!(
-        ledger.events().unwrap(),
+        ledger.events(),
         [
             space("plant", Mode::Closed),
             space("plant/line1", Mode::Open),
@@ -126,7 +126,7 @@ fn an_empty_file_is_chain_0_and_the_zero_address() {
         (deployment.chain_id, deployment.contract),
         (0, Wallet([0; 20]))
     );
-    assert_eq!(ledger.events().unwrap(), []);
+    assert_eq!(ledger.events(), []);
 }
 
 /// The example of the documentation is a ledger.
@@ -134,7 +134,7 @@ fn an_empty_file_is_chain_0_and_the_zero_address() {
 fn the_example_is_read() {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/ledger.toml");
     let ledger = FileLedger::open(&path).unwrap();
-    let events = ledger.events().unwrap();
+    let events = ledger.events();
     let count = |kind: fn(&LedgerEvent) -> bool| events.iter().filter(|e| kind(e)).count();
     assert_eq!(count(|e| matches!(e, LedgerEvent::SpaceRegistered(_))), 4);
     assert_eq!(count(|e| matches!(e, LedgerEvent::Granted { .. })), 4);

@@ -54,11 +54,15 @@ fn connect() {
     let connect = decode!(Connect, Version::V5, Client, &bytes);
     let properties = connect.properties;
     assert_eq!(properties.session_expiry_interval(), Some(3600));
-    assert_eq!(properties.receive_maximum(), NonZeroU16::new(20));
     assert_eq!(properties.maximum_packet_size(), NonZeroU32::new(65_536));
-    assert_eq!(properties.topic_alias_maximum(), Some(10));
     assert_eq!(properties.authentication_method(), Some("m"));
-    assert_eq!(properties.request_problem_information(), Some(false));
+    for expected in [
+        Property::ReceiveMaximum(NonZeroU16::new(20).unwrap()),
+        Property::TopicAliasMaximum(10),
+        Property::RequestProblemInformation(false),
+    ] {
+        assert!(properties.iter().any(|property| property == expected));
+    }
     // 5.0 allows a password without a user name.
     assert_eq!(
         (connect.user_name, connect.password),
@@ -70,7 +74,6 @@ fn connect() {
         (Qos::ExactlyOnce, false, &b""[..])
     );
     assert_eq!(will.properties.will_delay_interval(), Some(30));
-    assert_eq!(will.properties.message_expiry_interval(), Some(1));
     assert_eq!(will.properties.response_topic().unwrap().as_str(), "r");
 }
 
@@ -142,10 +145,14 @@ fn publish() {
     let publish = decode!(Publish, Version::V5, Broker, &bytes);
     assert_eq!(publish.topic.unwrap().as_str(), "\u{feff}ü\u{1}");
     assert_eq!(
-        publish.properties.user_properties().collect::<Vec<_>>(),
-        [("b", "2"), ("a", "1")]
+        publish.properties.iter().collect::<Vec<_>>(),
+        [
+            Property::SubscriptionIdentifier(NonZeroU32::new(1).unwrap()),
+            Property::UserProperty(("b", "2")),
+            Property::SubscriptionIdentifier(NonZeroU32::new(0x3fff).unwrap()),
+            Property::UserProperty(("a", "1")),
+        ]
     );
-    assert_eq!(publish.properties.iter().count(), 4);
     assert_eq!(publish.payload, [0xff]);
 
     let bytes = packet("30 '' [ 23 0007 ] 00");
@@ -183,7 +190,7 @@ fn acknowledgements() {
     );
     let bytes = packet("50 1234 87 [ 1f 'no' ]");
     let ack = decode!(Ack, Version::V5, Broker, &bytes);
-    assert_eq!(ack.properties.reason_string(), Some("no"));
+    assert!(ack.properties.iter().eq([Property::ReasonString("no")]));
 }
 
 #[test]
@@ -194,10 +201,7 @@ fn subscribe() {
     let [first, second] = &subscribe.requests[..] else {
         panic!("{subscribe:?}");
     };
-    assert_eq!(
-        (first.text, first.qos, first.options),
-        ("a/+", Qos::ExactlyOnce, 2)
-    );
+    assert_eq!((first.text, first.options), ("a/+", 2));
     assert_eq!(second.text, "$share/g/b/#");
     assert_eq!(second.subscription.group, Some("g"));
     assert_eq!(second.subscription.filter, TopicFilter::new("b/#").unwrap());
@@ -268,56 +272,10 @@ fn the_other_answers() {
         decode!(Disconnect, Version::V5, Broker, &bytes).reason,
         ReasonCode::SESSION_TAKEN_OVER
     );
-
-    assert_eq!(
-        decode!(Auth, Version::V5, Broker, &packet("f0")).reason,
-        ReasonCode::SUCCESS
-    );
-    let bytes = packet("f0 18 [ 15 'm' 16 0001 aa ]");
-    let auth = decode!(Auth, Version::V5, Client, &bytes);
-    assert_eq!(auth.reason, ReasonCode::CONTINUE_AUTHENTICATION);
 }
 
 #[test]
-fn edited_properties() {
-    let bytes = packet("30 'a' [ 26 'b' '2' 23 0007 02 0000000a 26 'a' '1' 08 'r' ]");
-    let publish = decode!(Publish, Version::V5, Client, &bytes);
-    let edited: Vec<_> = publish
-        .properties
-        .edited(
-            &[PropertyId::TopicAlias],
-            &[Property::MessageExpiryInterval(5)],
-        )
-        .collect();
-    assert_eq!(
-        edited,
-        [
-            Property::UserProperty(("b", "2")),
-            Property::UserProperty(("a", "1")),
-            Property::ResponseTopic(TopicName::new("r").unwrap()),
-            Property::MessageExpiryInterval(5),
-        ]
-    );
-    assert!(
-        publish
-            .properties
-            .edited(&[], &[])
-            .eq(publish.properties.iter())
-    );
-}
-
-#[test]
-fn return_codes_of_3_1_1() {
-    for (reason, code) in [
-        (ReasonCode::SUCCESS, 0),
-        (ReasonCode::UNSUPPORTED_PROTOCOL_VERSION, 1),
-        (ReasonCode::CLIENT_IDENTIFIER_NOT_VALID, 2),
-        (ReasonCode::SERVER_BUSY, 3),
-        (ReasonCode::BAD_USER_NAME_OR_PASSWORD, 4),
-        (ReasonCode::NOT_AUTHORIZED, 5),
-    ] {
-        assert_eq!(reason.to_return_code(), code, "{reason}");
-    }
+fn reason_codes_are_shown_with_their_names() {
     assert_eq!(ReasonCode(0x87).to_string(), "0x87 (not authorized)");
 }
 

@@ -53,7 +53,6 @@ pub(super) const GOOD: &[(Version, Sender, &str)] = &[
     (Version::V5, Sender::Client, "c0"),
     (Version::V5, Sender::Broker, "d0"),
     (Version::V5, Sender::Client, "e0 04 [ 11 00000000 ]"),
-    (Version::V5, Sender::Client, "f0 18 [ 15 'm' 16 0001 aa ]"),
 ];
 
 /// A place, a byte, and whether it is set, put in or the one there taken out.

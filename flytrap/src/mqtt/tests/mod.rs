@@ -32,7 +32,6 @@ pub(super) enum Packet<'a> {
     Unsuback(Unsuback<'a>),
     Ping,
     Disconnect(Disconnect<'a>),
-    Auth(Auth<'a>),
 }
 
 impl<'a> Packet<'a> {
@@ -56,7 +55,8 @@ impl<'a> Packet<'a> {
             PacketType::Unsuback => Self::Unsuback(Unsuback::decode(frame, version)?),
             PacketType::Pingreq | PacketType::Pingresp => Self::Ping,
             PacketType::Disconnect => Self::Disconnect(Disconnect::decode(frame, version, sender)?),
-            PacketType::Auth => Self::Auth(Auth::decode(frame, version, sender)?),
+            // The gateway refuses every AUTH unread.
+            PacketType::Auth => return Err(Malformed::protocol("AUTH").into()),
         })
     }
 }

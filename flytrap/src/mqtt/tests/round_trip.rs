@@ -326,9 +326,6 @@ proptest! {
         prop_assert_eq!(list(subscribe.properties), carried(version, &values.subscribe()));
         let read: Vec<_> = subscribe.requests.iter().map(|r| (r.text, r.options)).collect();
         prop_assert_eq!(read, requests);
-        for (request, (_, qos, _)) in subscribe.requests.iter().zip(&filters) {
-            prop_assert_eq!(request.qos, *qos);
-        }
 
         let mut out = vec![0xaa];
         let texts = filters.iter().map(|(filter, ..)| filter.as_str());

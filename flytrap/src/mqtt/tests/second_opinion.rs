@@ -87,7 +87,10 @@ fn agree(bytes: &[u8], sender: Sender) -> bool {
         }
         (Packet::Subscribe(ours), v4::Packet::Subscribe(theirs)) => {
             assert_eq!(theirs.pkid, id(ours.packet_id));
-            let ours = ours.requests.iter().map(|r| (r.text, their_qos(r.qos)));
+            let ours = ours
+                .requests
+                .iter()
+                .map(|r| (r.text, their_qos(Qos::from_bits(r.options & 0b11).unwrap())));
             assert!(theirs.filters.iter().map(|f| (&*f.path, f.qos)).eq(ours));
         }
         (Packet::Suback(ours), v4::Packet::SubAck(theirs)) => {

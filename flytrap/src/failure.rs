@@ -1,4 +1,4 @@
-//! How a command fails: one shape for the errors of all modules, made at the edge.
+//! How a command fails: one shape for the errors of all modules, and the exit codes.
 
 use std::fmt;
 use std::io;
@@ -15,7 +15,7 @@ pub mod exit {
     pub const FAIL: u8 = 1;
     /// The arguments aren't understood.
     pub const USAGE: u8 = 2;
-    /// No gateway answers.
+    /// Gateway or broker not reachable.
     pub const UNAVAILABLE: u8 = 69;
     /// This user may not do it.
     pub const NOT_PERMITTED: u8 = 77;
@@ -62,7 +62,7 @@ impl Failure {
     }
 
     /// As it is printed on stderr.
-    pub(super) fn shown(&self, json: bool) -> String {
+    pub fn shown(&self, json: bool) -> String {
         if json {
             // A struct of texts and a number always has a JSON form.
             serde_json::to_string(self).unwrap_or_else(|_| self.to_string())
@@ -150,19 +150,6 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// A [`Failure`] inside stays what it is.
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        match error.downcast::<Self>() {
-            Ok(failure) => failure,
-            Err(error) => {
-                let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
-                Self::new(exit::FAIL, &error).cause(causes.join("\n"))
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,17 +182,6 @@ mod tests {
         };
         assert_eq!(Failure::from(unwritable).exit, exit::NOT_PERMITTED);
         assert_eq!(Failure::from(SocketError::InUse(socket)).exit, exit::FAIL);
-    }
-
-    #[test]
-    fn a_failure_survives_the_way_through_anyhow() {
-        let failure = Failure::new(exit::CONFIG, "e").cause("c").help("h");
-        assert_eq!(Failure::from(anyhow::Error::from(failure.clone())), failure);
-        let other = anyhow::anyhow!("inner").context("outer");
-        assert_eq!(
-            Failure::from(other).to_string(),
-            "error: outer\ncause: inner"
-        );
     }
 
     #[test]
