@@ -1,1 +1,3 @@
-//! The laboratory.
+//! FlyTrap's laboratory, shared by the end-to-end tests, the demo, the drill and the benchmarks.
+
+pub mod lab;
