@@ -132,6 +132,7 @@ fn from(source: &str) -> Vec<u8> {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn what_no_ban_names_passes() {
     let rig = Rig::new(0);
     rig.ban("192.0.2.7", 1, reason::BY_HAND, HOUR);
@@ -141,6 +142,7 @@ fn what_no_ban_names_passes() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn what_is_not_ip_passes() {
     let rig = Rig::new(0);
     rig.ban("0.0.0.0/0", 1, reason::BY_HAND, HOUR);
@@ -155,6 +157,7 @@ fn what_is_not_ip_passes() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn what_has_no_source_passes_and_is_counted() {
     let rig = Rig::new(0);
     rig.ban("0.0.0.0/0", 1, reason::BY_HAND, HOUR);
@@ -180,6 +183,7 @@ fn what_has_no_source_passes_and_is_counted() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn every_reason_drops_under_its_own_counter() {
     let rig = Rig::new(0);
     for (code, counted) in [
@@ -202,6 +206,7 @@ fn every_reason_drops_under_its_own_counter() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn exact_bans_and_prefixes_of_every_length_drop_theirs_alone() {
     for (target, inside, outside) in [
         ("192.0.2.7", "192.0.2.7", "192.0.2.6"),
@@ -232,6 +237,7 @@ fn exact_bans_and_prefixes_of_every_length_drop_theirs_alone() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn tags_hide_nobody() {
     let rig = Rig::new(0);
     rig.ban("192.0.2.7", 1, reason::BY_HAND, HOUR);
@@ -255,6 +261,7 @@ fn tags_hide_nobody() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn ipv4_options_hide_nobody() {
     let rig = Rig::new(0);
     rig.ban("192.0.2.7", 1, reason::BY_HAND, HOUR);
@@ -266,6 +273,7 @@ fn ipv4_options_hide_nobody() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn a_ban_that_has_run_out_passes() {
     let rig = Rig::new(0);
     for target in [
@@ -285,6 +293,7 @@ fn a_ban_that_has_run_out_passes() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn a_prefix_still_holds_where_an_exact_ban_has_run_out() {
     let rig = Rig::new(0);
     rig.ban("192.0.2.7", 1, reason::BY_HAND, Duration::ZERO);
@@ -296,6 +305,7 @@ fn a_prefix_still_holds_where_an_exact_ban_has_run_out() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn prefixes_that_have_run_out_hide_no_wider_one() {
     let rig = Rig::new(0);
     for bits in 1..32 {
@@ -323,6 +333,7 @@ fn prefixes_that_have_run_out_hide_no_wider_one() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn the_allowlist_comes_before_every_ban() {
     let rig = Rig::new(0);
     for target in [
@@ -352,6 +363,7 @@ fn the_allowlist_comes_before_every_ban() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn a_ban_counts_its_own_and_keeps_the_count_under_its_id() {
     let rig = Rig::new(0);
     let packet = from("192.0.2.7");
@@ -372,6 +384,7 @@ fn a_ban_counts_its_own_and_keeps_the_count_under_its_id() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn a_listed_ban_is_the_ban_that_was_made() {
     let rig = Rig::new(0);
     let targets = ["192.0.2.7", "192.0.2.0/24", "2001:db8::/64", "2001:db8::1"];
@@ -392,6 +405,7 @@ fn a_listed_ban_is_the_ban_that_was_made() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn a_million_bans_fit_and_a_full_table_says_so() {
     let rig = Rig::new(0);
     let ban = |number: usize| KernelBan {
@@ -488,6 +502,7 @@ async fn a_full_ring_loses_reports_and_no_count() {
 
 /// Shows what a packet costs; `--nocapture`. Judges nothing: another load on the machine would.
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn nanoseconds_per_packet() {
     let rig = Rig::new(1024);
     for last in 0..8 {

@@ -223,6 +223,7 @@ fn eventually(true_now: impl Fn() -> bool) {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn a_ban_drops_its_source_until_it_is_lifted() {
     let lab = Lab::new();
     let plane = lab.start(&["gw0"]);
@@ -260,6 +261,7 @@ fn a_ban_drops_its_source_until_it_is_lifted() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn a_ban_ends_by_itself() {
     let lab = Lab::new();
     let plane = lab.start(&["gw0"]);
@@ -271,6 +273,7 @@ fn a_ban_ends_by_itself() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn a_restart_keeps_bans_in_force_and_replaces_the_program() {
     let lab = Lab::new();
     let first = lab.start(&["gw0"]);
@@ -296,6 +299,7 @@ fn a_restart_keeps_bans_in_force_and_replaces_the_program() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn detaching_on_exit_leaves_nothing() {
     let lab = Lab::new();
     let mut settings = lab.settings(&["gw0"]);
@@ -314,6 +318,7 @@ fn detaching_on_exit_leaves_nothing() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn a_foreign_program_is_named_and_stays() {
     let lab = Lab::new();
     let foreign = lab.attach_foreign("gw0");
@@ -330,6 +335,7 @@ fn a_foreign_program_is_named_and_stays() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn a_start_that_fails_on_the_second_interface_leaves_nothing() {
     let lab = Lab::new();
     lab.veth("gw1", "dev1");
@@ -356,6 +362,7 @@ fn a_start_that_fails_on_the_second_interface_leaves_nothing() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn a_start_that_fails_leaves_the_earlier_program_in_force() {
     let lab = Lab::new();
     let first = lab.start(&["gw0"]);
@@ -372,6 +379,7 @@ fn a_start_that_fails_leaves_the_earlier_program_in_force() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn auto_and_generic_attach_where_native_cannot() {
     let lab = Lab::new();
     let mut settings = lab.settings(&["gw0", "lo"]);
@@ -399,6 +407,7 @@ fn auto_and_generic_attach_where_native_cannot() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn an_interface_made_anew_is_attached_anew() {
     let lab = Lab::new();
     lab.veth("gw.1", "dev1");
@@ -414,6 +423,7 @@ fn an_interface_made_anew_is_attached_anew() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn two_gateways_do_not_share_pins() {
     let lab = Lab::new();
     let first = lab.start(&["gw0"]);
@@ -426,6 +436,7 @@ fn two_gateways_do_not_share_pins() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn pins_of_another_abi_are_refused_and_left() {
     let lab = Lab::new();
     drop(lab.start(&["gw0"]));
@@ -456,6 +467,7 @@ fn pins_of_another_abi_are_refused_and_left() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn a_pin_directory_elsewhere_is_refused() {
     let lab = Lab::new();
     let mut settings = lab.settings(&["gw0"]);
@@ -468,6 +480,7 @@ fn a_pin_directory_elsewhere_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn a_failed_start_detaches_nothing_of_before_also_where_exit_would() {
     let lab = Lab::new();
     drop(lab.start(&["gw0"]));
@@ -481,6 +494,7 @@ fn a_failed_start_detaches_nothing_of_before_also_where_exit_would() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn without_privileges_it_says_which() {
     let lab = Lab::new();
     // Capabilities belong to the thread; this one ends with the test.
@@ -507,6 +521,7 @@ fn without_privileges_it_says_which() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn bpftool_shows_field_names() {
     let lab = Lab::new();
     let plane = lab.start(&["gw0"]);
