@@ -122,6 +122,24 @@ fn an_expired_token_is_no_offence() {
 }
 
 #[test]
+fn an_address_with_a_proven_session_is_slowed_down_and_not_cut_off() {
+    let world = World::loopback().unwrap();
+    let mut proven = succeed(&world, 0);
+    for _ in 0..8 {
+        fail(&world, 0);
+    }
+    let list = world.gateway.json(&["ban", "list"]).unwrap();
+    let standing = |number| list.pointer(&format!("/{number}/standing")).cloned();
+    assert_eq!(standing(0), Some("throttled".into()), "{list}");
+    assert_eq!(standing(1), None, "{list}");
+    assert_eq!(
+        proven.publish("plant/line1/x", b"still here", 1).unwrap(),
+        0
+    );
+    succeed(&world, 0);
+}
+
+#[test]
 fn an_allowlisted_address_is_never_banned() {
     let world = World::new(Net::loopback(), |setup, _| {
         setup.set("defence.allowlist", vec![Value::from("127.0.0.11/32")]);

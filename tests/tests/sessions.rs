@@ -9,7 +9,6 @@ use flytrap_tests::lab::netns::Net;
 use flytrap_tests::lab::packet::{self, Connect, Version, framed, kind};
 use flytrap_tests::lab::raw::Raw;
 use flytrap_tests::lab::story::{World, deployment};
-use flytrap_tests::lab::wait_for;
 
 /// Reasons by version: CONNACK of 3.1.1 and 5.
 fn reason(version: Version, v311: u8, v5: u8) -> u8 {
@@ -522,43 +521,6 @@ fn a_will_outside_the_grant_is_refused_and_one_inside_is_fired() {
         world.observer.wait_for(&text).unwrap();
     }
     assert!(!world.observer.saw("never"));
-}
-
-#[test]
-fn a_hundred_and_fifty_sensors_at_once() {
-    let world = World::loopback().unwrap();
-    let mut sensors: Vec<Raw> = (0..150)
-        .map(|number| {
-            let login = world
-                .login(&world.people.sensor, &format!("sensor-{number}"))
-                .unwrap();
-            let mut raw = world.dial(0, Version::V5).unwrap();
-            raw.send(&login.connect(Version::V5).bytes()).unwrap();
-            raw
-        })
-        .collect();
-    for raw in &mut sensors {
-        assert_eq!(raw.expect(kind::CONNACK).unwrap().connack_reason(), Some(0));
-    }
-    for (number, raw) in sensors.iter_mut().enumerate() {
-        raw.send(&packet::publish(
-            Version::V5,
-            "plant/line1/x",
-            format!("from {number}").as_bytes(),
-            1,
-            1,
-        ))
-        .unwrap();
-    }
-    for raw in &mut sensors {
-        assert_eq!(raw.expect(kind::PUBACK).unwrap().ack_reason(), 0);
-    }
-    wait_for("all messages", || {
-        Ok((world.observer.messages().len() == 150).then_some(()))
-    })
-    .unwrap();
-    let open = world.gateway.status().unwrap();
-    assert_eq!(open.pointer("/sessions"), Some(&150.into()), "{open}");
 }
 
 #[test]
