@@ -140,7 +140,7 @@ fn drop_packet(context: &XdpContext, ban: *mut Ban, now: u64, source: [u8; 16]) 
     let config = ft_config.get(0);
     let sample = config.map_or(0, |config| u64::from(config.event_sample));
     let first_hit = packets_before == 0;
-    if first_hit || (sample != 0 && dropped % sample == 0) {
+    if first_hit || (sample != 0 && dropped.is_multiple_of(sample)) {
         report(
             config,
             DropRecord {

@@ -44,7 +44,7 @@ pub(crate) fn laboratory(program: &str, arguments: &[String]) -> Result<ExitCode
         );
         return Ok(ExitCode::from(process::NOT_PERMITTED));
     }
-    setup::ensure(&[Need::Lab])?;
+    setup::ensure(&[Need::Lab, Need::BpfFs])?;
     ebpf::build()?;
     must(cargo().args([
         "build",

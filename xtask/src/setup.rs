@@ -14,8 +14,10 @@ pub(crate) enum Need {
     Kernel,
     /// The linker alone.
     BpfLinker,
-    /// What the demo and the tests with namespaces run.
+    /// Brokers, clients and tools that the demo and the tests run.
     Lab,
+    /// Where kernel objects are pinned.
+    BpfFs,
 }
 
 /// A Debian package, with a file that tells it is there.
@@ -45,7 +47,7 @@ const LINKER_INSTALL: &str =
 
 impl Need {
     /// Everything.
-    pub(crate) const ALL: [Self; 2] = [Self::Kernel, Self::Lab];
+    pub(crate) const ALL: [Self; 3] = [Self::Kernel, Self::Lab, Self::BpfFs];
 
     /// The line to type where this program can't.
     pub(crate) fn by_hand(self) -> String {
@@ -59,6 +61,7 @@ impl Need {
             ),
             Self::BpfLinker => linker,
             Self::Lab => format!("apt-get update && apt-get install -y {}", names(LAB)),
+            Self::BpfFs => "mount -t bpf bpf /sys/fs/bpf".to_owned(),
         }
     }
 }
@@ -71,7 +74,8 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
                 packages(COMPILER, "to compile the kernel program").and_then(|()| bpf_linker())
             }
             Need::BpfLinker => bpf_linker(),
-            Need::Lab => packages(LAB, "to run the demo and the tests").and_then(|()| bpffs()),
+            Need::Lab => packages(LAB, "to run the demo and the tests"),
+            Need::BpfFs => bpffs(),
         };
         done.with_context(|| format!("what to type instead, as root: {}", need.by_hand()))?;
     }
@@ -152,7 +156,6 @@ fn bpffs() -> Result<()> {
     }
     println!("set-up: mounting the BPF file system on /sys/fs/bpf, to pin maps there");
     run(Command::new("mount").args(["-t", "bpf", "bpf", "/sys/fs/bpf"]))
-        .context("type as root: mount -t bpf bpf /sys/fs/bpf")
 }
 
 fn run(command: &mut Command) -> Result<()> {

@@ -22,6 +22,7 @@ pub(crate) fn test(without_kernel: bool, rest: &[String]) -> Result<ExitCode> {
     }
     setup::ensure(&[Need::Lab])?;
     if !without_kernel {
+        setup::ensure(&[Need::BpfFs])?;
         ebpf::build()?;
     }
     // The end-to-end tests start the gateway's own binary.
