@@ -36,7 +36,11 @@ pub(crate) fn test(without_kernel: bool, rest: &[String]) -> Result<ExitCode> {
     }
     let cargo_arguments: Vec<&String> = rest.iter().take_while(|word| *word != "--").collect();
     let test_arguments = rest.iter().skip_while(|word| *word != "--").skip(1);
-    let mut tests = vec!["--workspace", "--lib", "--bins", "--tests"];
+    let mut tests = Vec::new();
+    // A filter chooses among all tests; options choose programs themselves.
+    if !cargo_arguments.iter().any(|word| word.starts_with('-')) {
+        tests.extend(["--workspace", "--lib", "--bins", "--tests"]);
+    }
     tests.extend(cargo_arguments.iter().map(|word| word.as_str()));
     tests.push("--");
     if !without_kernel {
