@@ -48,6 +48,8 @@ pub(super) struct Relay<C> {
     session: Session,
     client: Leg<C>,
     broker: Option<Leg<TcpStream>>,
+    /// The gateway's CONNECT, until there is a broker to send it to.
+    connect: Vec<u8>,
     reporter: Reporter,
     surroundings: Arc<Surroundings>,
     timer: Pin<Box<Sleep>>,
@@ -67,6 +69,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             session,
             client: Leg::new(client),
             broker: None,
+            connect: Vec::new(),
             reporter,
             surroundings,
             timer,
@@ -81,7 +84,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         }
         let timeout = self.surroundings.limits.upstream_timeout;
         match dial(&self.surroundings.upstream, timeout).await {
-            Ok(broker) => self.broker = Some(Leg::new(broker)),
+            Ok(broker) => {
+                let broker = self.broker.insert(Leg::new(broker));
+                broker.queue(&std::mem::take(&mut self.connect));
+            }
             Err(error) => return self.end(Cause::BrokerUnreachable(error.to_string())),
         }
         self.arm(timeout);
@@ -138,15 +144,20 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     /// Carries bytes until the phase is no longer `phase`, or to the session's end.
     async fn carry_in(&mut self, phase: Phase) -> Result<(), Close> {
         std::future::poll_fn(|cx| {
-            SCRATCH.with_borrow_mut(|scratch| match self.step(cx, scratch) {
-                Err(close) => {
-                    self.reporter
-                        .report(&mut scratch.out, self.session.principal());
-                    self.queue(&mut scratch.out);
-                    Poll::Ready(Err(close))
+            SCRATCH.with_borrow_mut(|scratch| {
+                let step = self.step(cx, scratch);
+                let out = &mut scratch.out;
+                if step.is_err() {
+                    self.reporter.report(out, self.session.principal());
+                    self.queue(out);
                 }
-                Ok(()) if self.session.phase() != phase => Poll::Ready(Ok(())),
-                Ok(()) => Poll::Pending,
+                // Another session writes into it next.
+                debug_assert!(out.up.is_empty() && out.down.is_empty() && out.notes.is_empty());
+                match step {
+                    Err(close) => Poll::Ready(Err(close)),
+                    Ok(()) if self.session.phase() != phase => Poll::Ready(Ok(())),
+                    Ok(()) => Poll::Pending,
+                }
             })
         })
         .await
@@ -214,6 +225,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             if sent.is_err() {
                 return Err(self.broker_lost(out));
             }
+        } else {
+            self.connect.append(&mut out.up);
         }
         let sent = self.client.send(cx, &out.down);
         out.down.clear();
