@@ -138,7 +138,7 @@ pub mod reason {
     pub const ACL_DENIED: u8 = 2;
     /// Packets that break the protocol.
     pub const MALFORMED: u8 = 3;
-    /// More than the rate limits allow.
+    /// More than the rate limits allow. Reserved: this version has no such limits.
     pub const RATE_EXCEEDED: u8 = 4;
     /// Connections that never got to log in.
     pub const HANDSHAKE_TIMEOUT: u8 = 5;
@@ -230,13 +230,14 @@ impl Outcome {
     /// What a packet comes to that a ban with this [`reason`] drops.
     #[inline]
     pub const fn of_ban(reason: u32) -> Self {
+        // Widened here and not narrowed there: the verifier follows this.
         match reason {
-            0 => Self::DropByHand,
-            1 => Self::DropAuthFailed,
-            2 => Self::DropAclDenied,
-            3 => Self::DropMalformed,
-            4 => Self::DropRateExceeded,
-            5 => Self::DropHandshakeTimeout,
+            r if r == reason::BY_HAND as u32 => Self::DropByHand,
+            r if r == reason::AUTH_FAILED as u32 => Self::DropAuthFailed,
+            r if r == reason::ACL_DENIED as u32 => Self::DropAclDenied,
+            r if r == reason::MALFORMED as u32 => Self::DropMalformed,
+            r if r == reason::RATE_EXCEEDED as u32 => Self::DropRateExceeded,
+            r if r == reason::HANDSHAKE_TIMEOUT as u32 => Self::DropHandshakeTimeout,
             _ => Self::DropOther,
         }
     }
@@ -370,5 +371,6 @@ mod tests {
         ] {
             assert_eq!(Outcome::of_ban(u32::from(code)), outcome);
         }
+        assert_eq!(Outcome::of_ban(0x100), Outcome::DropOther);
     }
 }

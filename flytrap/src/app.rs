@@ -82,6 +82,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let running = workers.start(&surroundings).map_err(|error| {
         Failure::new(exit::FAIL, "the threads of the data plane can't be started").cause(error)
     })?;
+    control.keep_kernel()?;
     control.say_ready();
 
     let result = tokio::select! {

@@ -3,6 +3,8 @@
 //! Labels come from closed sets of words only: never an address, client, wallet or topic, of
 //! which a stranger could invent any number.
 
+mod labels;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,7 +14,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry};
 
-use crate::offence::Offence;
+pub(crate) use self::labels::{
+    BY_OPERATOR, BY_RULE, DENY, KERNEL_BAN, KERNEL_LIFT, KERNEL_LIST, LOGIN_OK, PERMIT,
+};
+pub use self::labels::{ConnectionRefusal, LoginRefusal};
+use self::labels::{DECISIONS, KERNEL_REQUESTS};
+use crate::offence::{Offence, Reason};
 
 /// Counters of one family, told apart by one label.
 #[derive(Clone, Debug)]
@@ -22,7 +29,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    fn new(key: &'static str, values: &[&'static str]) -> Self {
+    fn new(key: &'static str, values: impl IntoIterator<Item = &'static str>) -> Self {
         let family = Family::default();
         let counters = Self { key, family };
         // Seen as 0 from the start: an alert on a rate needs the value before the first event.
@@ -88,14 +95,6 @@ pub(crate) struct Fields {
     pub(crate) log_lines_suppressed: Counter,
 }
 
-/// The label values of decisions.
-pub(crate) const PERMIT: &str = "permit";
-pub(crate) const DENY: &str = "deny";
-/// What the kernel was asked for when it refused.
-pub(crate) const KERNEL_BAN: &str = "ban";
-pub(crate) const KERNEL_LIFT: &str = "lift";
-pub(crate) const KERNEL_LIST: &str = "list";
-
 /// Registers metrics as it hands them out.
 struct Register(Registry);
 
@@ -118,7 +117,7 @@ impl Register {
         name: &str,
         help: &str,
         key: &'static str,
-        values: &[&'static str],
+        values: impl IntoIterator<Item = &'static str>,
     ) -> Counters {
         let counters = Counters::new(key, values);
         self.0.register(name, help, counters.family.clone());
@@ -129,7 +128,6 @@ impl Register {
 impl Default for Metrics {
     fn default() -> Self {
         let mut r = Register(Registry::with_prefix("flytrap"));
-        let decisions = [PERMIT, DENY];
         let fields = Fields {
             connections_accepted: r.counter(
                 "connections_accepted",
@@ -139,7 +137,7 @@ impl Default for Metrics {
                 "connections_refused",
                 "Downstream connections closed at accept, by reason",
                 "reason",
-                &[],
+                ConnectionRefusal::ALL.map(ConnectionRefusal::as_str),
             ),
             tls_handshakes_failed: r.counter(
                 "tls_handshakes_failed",
@@ -149,26 +147,29 @@ impl Default for Metrics {
                 "logins",
                 "CONNECT packets answered, by result",
                 "result",
-                &["ok", "auth_failed", "token_stale", "not_admitted"],
+                LoginRefusal::ALL
+                    .map(LoginRefusal::as_str)
+                    .into_iter()
+                    .chain([LOGIN_OK]),
             ),
             sessions: r.gauge("sessions", "MQTT sessions that are logged in now"),
             publishes: r.family(
                 "publishes",
                 "Messages clients asked to publish, by decision",
                 "decision",
-                &decisions,
+                DECISIONS,
             ),
             subscriptions: r.family(
                 "subscriptions",
                 "Topic filters clients asked to subscribe to, by decision",
                 "decision",
-                &decisions,
+                DECISIONS,
             ),
             deliveries: r.family(
                 "deliveries",
                 "Messages of the broker to clients, by decision",
                 "decision",
-                &decisions,
+                DECISIONS,
             ),
             wills_denied: r.counter("wills_denied", "Wills clients may not leave"),
             malformed_packets: r.counter(
@@ -181,7 +182,7 @@ impl Default for Metrics {
                 "offences",
                 "Offences of sources, by kind",
                 "kind",
-                &Offence::ALL.map(Offence::as_str),
+                Offence::ALL.map(Offence::as_str),
             ),
             offence_queue_drops: r.counter(
                 "offence_queue_drops",
@@ -192,7 +193,7 @@ impl Default for Metrics {
                 "bans_placed",
                 "Bans that were placed, by who placed them",
                 "by",
-                &["auto", "operator"],
+                [BY_RULE, BY_OPERATOR],
             ),
             bans_lifted: r.counter("bans_lifted", "Bans that an operator ended"),
             bans_expired: r.counter("bans_expired", "Bans that ended by themselves"),
@@ -209,13 +210,13 @@ impl Default for Metrics {
                 "kernel_errors",
                 "Requests the kernel refused, by request",
                 "request",
-                &[KERNEL_BAN, KERNEL_LIFT, KERNEL_LIST],
+                KERNEL_REQUESTS,
             ),
             kernel_drop_events: r.family(
                 "kernel_drop_events",
                 "Sampled events of packets the kernel dropped, by reason",
                 "reason",
-                &[],
+                Reason::all().map(Reason::as_str),
             ),
             log_lines_suppressed: r.counter(
                 "log_lines_suppressed",
@@ -258,7 +259,7 @@ impl Metrics {
         Self::default()
     }
 
-    /// What `/metrics` answers, as `application/openmetrics-text; version=1.0.0`.
+    /// All metrics, as `application/openmetrics-text; version=1.0.0; charset=utf-8`.
     pub fn encode(&self) -> String {
         let mut out = String::new();
         // Only a writer can fail, and a String doesn't.
@@ -273,8 +274,8 @@ impl Metrics {
         MetricsSnapshot {
             connections_accepted: now.connections_accepted.get(),
             sessions: gauge(&now.sessions),
-            logins_ok: now.logins.get("ok"),
-            logins_auth_failed: now.logins.get("auth_failed"),
+            logins_ok: now.logins.get(LOGIN_OK),
+            logins_auth_failed: now.logins.get(LoginRefusal::AuthFailed.as_str()),
             publishes_permitted: now.publishes.get(PERMIT),
             publishes_denied: now.publishes.get(DENY),
             subscriptions_permitted: now.subscriptions.get(PERMIT),
@@ -285,12 +286,18 @@ impl Metrics {
             upstream_failures: now.upstream_failures.get(),
             bans: gauge(&now.bans),
             bans_not_saved: now.bans_not_saved.get(),
-            kernel_errors: [KERNEL_BAN, KERNEL_LIFT, KERNEL_LIST]
+            kernel_errors: KERNEL_REQUESTS
                 .map(|request| now.kernel_errors.get(request))
                 .iter()
                 .sum(),
             offence_queue_drops: now.offence_queue_drops.get(),
         }
+    }
+
+    /// A session begins. It counts for as long as the answer lives, however its task ends.
+    pub fn session(&self) -> SessionGuard {
+        self.fields().sessions.inc();
+        SessionGuard(self.clone())
     }
 
     /// A connection passed accept.
@@ -318,6 +325,17 @@ impl Metrics {
     }
 }
 
+/// One session in the gauge of sessions.
+#[derive(Debug)]
+#[must_use = "the session counts as ended when this is dropped"]
+pub struct SessionGuard(Metrics);
+
+impl Drop for SessionGuard {
+    fn drop(&mut self) {
+        self.0.fields().sessions.dec();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -340,6 +358,14 @@ mod tests {
             text.contains("flytrap_offences_total{kind=\"auth-failed\"} 0\n"),
             "{text}"
         );
+        for seen_from_the_start in [
+            "flytrap_connections_refused_total{reason=\"address-limit\"} 0\n",
+            "flytrap_logins_total{result=\"ok\"} 0\n",
+            "flytrap_logins_total{result=\"unavailable\"} 0\n",
+            "flytrap_kernel_drop_events_total{reason=\"by-hand\"} 0\n",
+        ] {
+            assert!(text.contains(seen_from_the_start), "{text}");
+        }
         assert!(text.ends_with("# EOF\n"));
         let names = |kind: &str| -> Vec<String> {
             text.lines()
@@ -359,6 +385,22 @@ mod tests {
         ] {
             assert!(!text.contains(forbidden), "{forbidden}");
         }
+    }
+
+    #[test]
+    fn sessions_are_those_that_live_also_after_a_panic() {
+        let metrics = Metrics::new();
+        let lives = metrics.session();
+        let panics = metrics.session();
+        assert_eq!(metrics.snapshot().sessions, 2);
+        let panicked = std::thread::spawn(move || {
+            let _session = panics;
+            panic!("a session's task");
+        });
+        assert!(panicked.join().is_err());
+        assert_eq!(metrics.snapshot().sessions, 1);
+        drop(lives);
+        assert_eq!(metrics.snapshot().sessions, 0);
     }
 
     #[test]

@@ -16,6 +16,8 @@ use flytrap::kernel::{
 use flytrap::types::Prefix;
 use flytrap_common::abi::{EMPTY_PROGRAM, EXACT_BANS, MAP_BAN4, MAPS, PROGRAM, reason};
 
+use tokio::runtime::{Builder, Runtime};
+
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 const HOUR: Duration = Duration::from_hours(1);
@@ -23,7 +25,9 @@ const HOUR: Duration = Duration::from_hours(1);
 /// The maps of a plane without interfaces, and the program over the same maps.
 struct Rig {
     plane: KernelPlane,
+    events: Events,
     ebpf: Ebpf,
+    runtime: Runtime,
 }
 
 impl Rig {
@@ -32,14 +36,18 @@ impl Rig {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let pid = std::process::id();
         let pin_dir = PathBuf::from(format!("/sys/fs/bpf/flytrap-test-{pid}-{number}"));
-        let plane = KernelPlane::start(KernelSettings {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let entered = runtime.enter();
+        // Never kept, so that dropping it takes everything back.
+        let (plane, events) = KernelPlane::start(KernelSettings {
             interfaces: Vec::new(),
             mode: Mode::Native,
             pin_dir: pin_dir.clone(),
-            detach_on_exit: true,
+            detach_on_exit: false,
             event_sample,
         })
         .unwrap();
+        drop(entered);
         let mut loader = EbpfLoader::new();
         for map in MAPS {
             loader.map_pin_path(map, pin_dir.join(map));
@@ -49,7 +57,18 @@ impl Rig {
             let program: &mut Xdp = ebpf.program_mut(name).unwrap().try_into().unwrap();
             program.load().unwrap();
         }
-        Self { plane, ebpf }
+        Self {
+            plane,
+            events,
+            ebpf,
+            runtime,
+        }
+    }
+
+    /// The next reported drop.
+    fn next(&mut self) -> DropEvent {
+        let next = async { tokio::time::timeout(Duration::from_mins(1), self.events.next()).await };
+        self.runtime.block_on(next).expect("an event").unwrap()
     }
 
     fn run(&self, name: &str, packet: &[u8], repeat: u32) -> (u32, Duration) {
@@ -434,16 +453,9 @@ fn a_million_bans_fit_and_a_full_table_says_so() {
     rig.expect(&from("10.16.0.0"), XDP_DROP, VerdictReason::DropByHand);
 }
 
-async fn next(events: &mut Events) -> DropEvent {
-    let next = tokio::time::timeout(Duration::from_mins(1), events.next());
-    next.await.expect("an event").unwrap()
-}
-
-#[tokio::test]
-async fn first_hits_and_one_drop_in_n_are_reported() {
-    let rig = Rig::new(4);
-    let mut events = rig.plane.take_events().unwrap().unwrap();
-    assert!(rig.plane.take_events().unwrap().is_none());
+#[test]
+fn first_hits_and_one_drop_in_n_are_reported() {
+    let mut rig = Rig::new(4);
     rig.ban("192.0.2.7", 7, reason::AUTH_FAILED, HOUR);
     rig.ban("2001:db8::/64", 8, reason::MALFORMED, HOUR);
     // One run is one CPU: drops 1, 4 and 8 of it.
@@ -461,39 +473,37 @@ async fn first_hits_and_one_drop_in_n_are_reported() {
         first_hit: false,
         ..expected
     };
-    assert_eq!(next(&mut events).await, expected);
-    assert_eq!(next(&mut events).await, sampled);
-    assert_eq!(next(&mut events).await, sampled);
+    assert_eq!(rig.next(), expected);
+    assert_eq!(rig.next(), sampled);
+    assert_eq!(rig.next(), sampled);
     rig.run(PROGRAM, &from("2001:db8::9"), 1);
-    let other = next(&mut events).await;
+    let other = rig.next();
     assert_eq!(other.source, "2001:db8::9".parse::<IpAddr>().unwrap());
     assert_eq!((other.ban_id, other.first_hit), (8, true));
 }
 
-#[tokio::test]
-async fn with_sampling_off_only_first_hits_are_reported() {
-    let rig = Rig::new(0);
-    let mut events = rig.plane.take_events().unwrap().unwrap();
+#[test]
+fn with_sampling_off_only_first_hits_are_reported() {
+    let mut rig = Rig::new(0);
     for (id, address) in [(1, "192.0.2.7"), (2, "192.0.2.8")] {
         rig.ban(address, id, reason::BY_HAND, HOUR);
         rig.run(PROGRAM, &from(address), 5000);
     }
-    assert_eq!(next(&mut events).await.ban_id, 1);
-    assert_eq!(next(&mut events).await.ban_id, 2);
+    assert_eq!(rig.next().ban_id, 1);
+    assert_eq!(rig.next().ban_id, 2);
 }
 
-#[tokio::test]
-async fn a_full_ring_loses_reports_and_no_count() {
-    let rig = Rig::new(1);
+#[test]
+fn a_full_ring_loses_reports_and_no_count() {
+    let mut rig = Rig::new(1);
     rig.ban("192.0.2.7", 1, reason::BY_HAND, HOUR);
     rig.run(PROGRAM, &from("192.0.2.7"), 20_000);
     assert_eq!(rig.dropped_by("192.0.2.7").packets, 20_000);
     // Once read, there is room again.
-    let mut events = rig.plane.take_events().unwrap().unwrap();
-    assert!(next(&mut events).await.first_hit);
+    assert!(rig.next().first_hit);
     rig.ban("192.0.2.8", 2, reason::BY_HAND, HOUR);
     let mut read = 1;
-    while !next(&mut events).await.first_hit {
+    while !rig.next().first_hit {
         read += 1;
         rig.run(PROGRAM, &from("192.0.2.8"), 1);
     }

@@ -30,6 +30,7 @@ use rustix::net::{AddressFamily, SocketType};
 use rustix::thread::{
     CapabilitySet, LinkNameSpaceType, capabilities, move_into_link_name_space, set_capabilities,
 };
+use tokio::runtime::Builder;
 
 const HOUR: Duration = Duration::from_hours(1);
 /// Only a hang takes this long.
@@ -97,11 +98,11 @@ impl Lab {
     }
 
     fn start(&self, interfaces: &[&str]) -> KernelPlane {
-        KernelPlane::start(self.settings(interfaces)).unwrap()
+        started(self.settings(interfaces))
     }
 
     fn refused(&self, interfaces: &[&str]) -> KernelError {
-        KernelPlane::start(self.settings(interfaces)).unwrap_err()
+        start(self.settings(interfaces)).unwrap_err()
     }
 
     /// Whether a TCP connection from one of the devices' addresses succeeds; `within` bounds how
@@ -179,6 +180,20 @@ fn run(program: &str, arguments: &[&str]) -> Output {
 #[track_caller]
 fn ip(arguments: &str) -> Output {
     run("ip", &arguments.split(' ').collect::<Vec<_>>())
+}
+
+/// Without its events: here nobody reads them.
+fn start(settings: KernelSettings) -> Result<KernelPlane, KernelError> {
+    let runtime = Builder::new_current_thread().enable_io().build().unwrap();
+    let _entered = runtime.enter();
+    KernelPlane::start(settings).map(|(plane, _events)| plane)
+}
+
+/// As a gateway whose start went well to its end.
+fn started(settings: KernelSettings) -> KernelPlane {
+    let plane = start(settings).unwrap();
+    plane.keep().unwrap();
+    plane
 }
 
 /// The attached program as iproute2 sees it: mode (1 native, 2 generic) and id.
@@ -304,7 +319,7 @@ fn detaching_on_exit_leaves_nothing() {
     let lab = Lab::new();
     let mut settings = lab.settings(&["gw0"]);
     settings.detach_on_exit = true;
-    let plane = KernelPlane::start(settings.clone()).unwrap();
+    let plane = started(settings.clone());
     ban(&plane, "198.51.100.7", HOUR);
     assert!(!lab.connects("198.51.100.7", GATEWAY, BRIEF));
     plane.close().unwrap();
@@ -312,7 +327,7 @@ fn detaching_on_exit_leaves_nothing() {
     assert!(!lab.pin_dir.exists());
     assert!(lab.connects("198.51.100.7", GATEWAY, FOREVER));
     plane.close().unwrap();
-    drop(KernelPlane::start(settings).unwrap());
+    drop(started(settings));
     assert_eq!(attached("gw0"), None);
     assert!(!lab.pin_dir.exists());
 }
@@ -363,6 +378,65 @@ fn a_start_that_fails_on_the_second_interface_leaves_nothing() {
 
 #[test]
 #[ignore = "needs root: cargo xtask test"]
+fn a_start_that_is_not_kept_leaves_nothing() {
+    let lab = Lab::new();
+    for detach_on_exit in [false, true] {
+        let mut settings = lab.settings(&["gw0"]);
+        settings.detach_on_exit = detach_on_exit;
+        let plane = start(settings).unwrap();
+        ban(&plane, "198.51.100.7", HOUR);
+        assert!(!lab.connects("198.51.100.7", GATEWAY, BRIEF));
+        drop(plane);
+        assert_eq!(attached("gw0"), None);
+        assert!(!lab.pin_dir.exists());
+    }
+    drop(lab.start(&["gw0"]));
+    assert!(attached("gw0").is_some());
+    assert!(lab.pins().contains(&"link_gw0".to_owned()));
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_start_that_is_not_kept_leaves_what_was_there() {
+    let lab = Lab::new();
+    lab.veth("gw1", "dev1");
+    lab.veth("gw2", "dev2");
+    let first = lab.start(&["gw0", "gw1"]);
+    ban(&first, "198.51.100.7", HOUR);
+    drop(first);
+    let pins = lab.pins();
+    // One in another mode, one more, one less, and everything to go with the end.
+    let mut settings = lab.settings(&["gw0", "gw2"]);
+    settings.mode = Mode::Generic;
+    settings.detach_on_exit = true;
+    let second = start(settings).unwrap();
+    assert!(attached("gw2").is_some());
+    drop(second);
+    assert_eq!(attached("gw2"), None);
+    assert!(attached("gw0").is_some() && attached("gw1").is_some());
+    assert_eq!(lab.pins(), pins);
+    assert!(!lab.connects("198.51.100.7", GATEWAY, BRIEF));
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_mode_that_fails_leaves_the_mode_of_before() {
+    let lab = Lab::new();
+    let mut settings = lab.settings(&["lo"]);
+    settings.mode = Mode::Generic;
+    drop(started(settings));
+    let pins = lab.pins();
+    let error = lab.refused(&["lo"]);
+    assert!(
+        matches!(error, KernelError::NativeUnsupported { .. }),
+        "{error}"
+    );
+    assert!(matches!(attached("lo"), Some((2, _))));
+    assert_eq!(lab.pins(), pins);
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
 fn a_start_that_fails_leaves_the_earlier_program_in_force() {
     let lab = Lab::new();
     let first = lab.start(&["gw0"]);
@@ -384,7 +458,7 @@ fn auto_and_generic_attach_where_native_cannot() {
     let lab = Lab::new();
     let mut settings = lab.settings(&["gw0", "lo"]);
     settings.mode = Mode::Auto;
-    let plane = KernelPlane::start(settings.clone()).unwrap();
+    let plane = started(settings.clone());
     let id = u64::from(plane.status().program_id);
     assert_eq!(attached("gw0"), Some((1, id)));
     assert_eq!(attached("lo"), Some((2, id)));
@@ -395,7 +469,7 @@ fn auto_and_generic_attach_where_native_cannot() {
     // Another mode, and an interface that is configured no more.
     settings.mode = Mode::Generic;
     settings.interfaces = vec!["gw0".to_owned()];
-    let plane = KernelPlane::start(settings).unwrap();
+    let plane = started(settings);
     let id = u64::from(plane.status().program_id);
     assert_eq!(attached("gw0"), Some((2, id)));
     assert!(!lab.pins().contains(&"link_lo".to_owned()));
@@ -473,7 +547,7 @@ fn a_pin_directory_elsewhere_is_refused() {
     let mut settings = lab.settings(&["gw0"]);
     let elsewhere = tempfile::tempdir().unwrap();
     settings.pin_dir = elsewhere.path().join("flytrap");
-    let error = KernelPlane::start(settings).unwrap_err();
+    let error = start(settings).unwrap_err();
     assert!(matches!(error, KernelError::NoBpffs { .. }), "{error}");
     assert!(!elsewhere.path().join("flytrap").exists());
     assert_eq!(attached("gw0"), None);
@@ -487,7 +561,7 @@ fn a_failed_start_detaches_nothing_of_before_also_where_exit_would() {
     let mut settings = lab.settings(&["gw0", "lo"]);
     settings.detach_on_exit = true;
     let pins = lab.pins();
-    let error = KernelPlane::start(settings).unwrap_err();
+    let error = start(settings).unwrap_err();
     assert!(matches!(error, KernelError::NativeUnsupported { .. }));
     assert_eq!(lab.pins(), pins);
     assert!(attached("gw0").is_some());
@@ -508,7 +582,7 @@ fn without_privileges_it_says_which() {
                 let mut held = capabilities(None).unwrap();
                 held.effective.remove(dropped);
                 set_capabilities(None, held).unwrap();
-                KernelPlane::start(settings).unwrap_err()
+                start(settings).unwrap_err()
             });
             let error = unprivileged.join().unwrap();
             assert!(

@@ -14,7 +14,7 @@ use crate::api::{
 use crate::bans::{BanError, BanRecord};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::kernel::{AttachedMode, Blocklist, KernelPlane};
+use crate::kernel::{AttachedMode, KernelPlane};
 use crate::policy::{Decision, decide};
 use crate::proxy::{Surroundings, dial};
 use crate::types::{Action, Prefix, Principal, SubscriptionFilter, TopicName, UnixTime};
@@ -70,6 +70,13 @@ impl Control {
             tracing::warn!("{warning}");
         }
         tracing::info!(domain = self.domain, upstream = %self.surroundings.upstream, "ready");
+    }
+
+    /// From here on the kernel's part outlives a failure.
+    pub(super) fn keep_kernel(&self) -> Result<(), Failure> {
+        self.plane.as_ref().map_or(Ok(()), |plane| {
+            plane.keep().map_err(|error| kernel_failure(&error))
+        })
     }
 
     /// Takes the program off the interfaces, if the configuration wants that.

@@ -8,7 +8,6 @@ use crate::config::{self, Config};
 use crate::identity::LoginRules;
 use crate::kernel::{KernelSettings, Mode};
 use crate::mirror::MirrorSettings;
-use crate::offence::Rule;
 use crate::policy::Admit;
 use crate::types::Deployment;
 use crate::{mqtt, proxy, session};
@@ -49,20 +48,8 @@ pub(super) fn kernel(config: &Config) -> KernelSettings {
 }
 
 pub(super) fn bans(config: &Config) -> BansSettings {
-    // The configuration knows offences by name and has checked them.
-    let rules = config.defence.rules.iter().filter_map(|rule| {
-        Some(Rule {
-            offence: rule.offence.parse().ok()?,
-            more_than: rule.more_than,
-            consecutive: rule.consecutive,
-            window: rule.window,
-            ban: rule.ban,
-            ban_max: rule.ban_max,
-        })
-    });
     BansSettings {
-        state_dir: config.gateway.state_dir.clone(),
-        rules: rules.collect(),
+        rules: config.defence.rules.clone(),
         allowlist: config.defence.allowlist.clone(),
     }
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::control::Control;
 use super::settings;
 use crate::api::ControlSocket;
-use crate::bans::{Bans, BansTask};
+use crate::bans::{Bans, BansStore, BansTask};
 use crate::chain::{FileLedger, Ledger, LedgerFileError};
 use crate::config::Config;
 use crate::events::KernelDrop;
@@ -19,10 +19,11 @@ use crate::failure::{Failure, exit};
 use crate::kernel::{Blocklist, Events, KernelError, KernelPlane, NoKernel};
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
+use crate::offence::Reason;
 use crate::proxy::{Listener, Registry, Surroundings, Workers, dial};
 use crate::session::BrokerAccount;
+use crate::tls;
 use crate::types::{Clock, SystemClock};
-use crate::{bans, kernel, tls};
 
 /// How often the broker's port is tried, for `status`.
 const UPSTREAM_CHECK: Duration = Duration::from_secs(10);
@@ -93,18 +94,15 @@ pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
 
     let metrics = Metrics::new();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let plane = kernel_plane(config)?;
-    let drops = match &plane {
-        Some(plane) => plane
-            .take_events()
-            .map_err(|error| kernel_failure(&error))?,
-        None => None,
-    };
+    let store =
+        BansStore::open(&config.gateway.state_dir).map_err(|error| bans_failure(&error, config))?;
+    let (plane, drops) = kernel_plane(config)?.unzip();
     let blocklist: Arc<dyn Blocklist> = match &plane {
         Some(plane) => Arc::clone(plane) as _,
         None => Arc::new(NoKernel),
     };
     let (bans, bans_task) = Bans::start(
+        store,
         settings::bans(config),
         blocklist,
         Arc::clone(&clock),
@@ -207,12 +205,12 @@ fn make_state_dir(path: &Path) -> Result<(), Failure> {
     })
 }
 
-fn kernel_plane(config: &Config) -> Result<Option<Arc<KernelPlane>>, Failure> {
+fn kernel_plane(config: &Config) -> Result<Option<(Arc<KernelPlane>, Events)>, Failure> {
     if config.xdp.interfaces.is_empty() {
         return Ok(None);
     }
     KernelPlane::start(settings::kernel(config))
-        .map(|plane| Some(Arc::new(plane)))
+        .map(|(plane, drops)| Some((Arc::new(plane), drops)))
         .map_err(|error| kernel_failure(&error))
 }
 
@@ -248,7 +246,7 @@ pub(super) fn kernel_failure(error: &KernelError) -> Failure {
         .help(error.help())
 }
 
-fn bans_failure(error: &bans::StartError, config: &Config) -> Failure {
+fn bans_failure(error: &dyn std::fmt::Display, config: &Config) -> Failure {
     Failure::new(exit::FAIL, "the bans can't be put in force")
         .cause(error)
         .help(format_args!(
@@ -263,7 +261,8 @@ pub(super) async fn report_drops(mut drops: Events, metrics: Metrics, sample: u3
         match drops.next().await {
             Ok(drop) => KernelDrop {
                 source: drop.source,
-                reason: kernel::VerdictReason::of_ban(drop.reason.into()).name(),
+                ban: drop.ban_id,
+                reason: Reason::from_code(drop.reason),
                 sampled: if drop.first_hit { 1 } else { sample.into() },
             }
             .emit(&metrics),

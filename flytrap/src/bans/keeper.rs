@@ -8,24 +8,24 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::record::{BanRecord, PlacedBy, Reason, Standing};
-use super::store::{Change, Done, Saved, Store};
-use super::view::{Board, View};
+use super::record::{BanRecord, PlacedBy, Standing};
+use super::store::{BansStore, Change, Done, Store};
+use super::view::{Board, View, is_source};
 use super::{BanError, StartError};
 use crate::events::{
     BanExpired, BanLifted, BanNotInKernel, BanNotPlaced, BanNotSaved, BanPlaced,
     KernelRequestFailed, SourceThrottled,
 };
-use crate::kernel::{ActiveBan, Blocklist, KernelBan};
+use crate::kernel::{ActiveBan, Blocklist, EXACT_BANS, KernelBan, PREFIX_BANS};
 use crate::metrics::{KERNEL_LIFT, KERNEL_LIST, Metrics};
-use crate::offence::{Offence, Rule, Tracker};
+use crate::offence::{Offence, Reason, Rule, Tracker};
 use crate::types::{Clock, Prefix};
 
-/// Bans and throttlings at once. Each took a completed handshake and a row of offences of its
-/// own address or /64, or an operator; beyond it no new one is placed.
-pub(super) const MOST: usize = 1 << 18;
-/// Bans of other prefixes than single sources: each accept looks at all of them.
-pub(super) const MOST_RANGES: usize = 1024;
+/// Bans and throttlings at once: no table of the kernel is full before. Each took a completed
+/// handshake and a row of offences of its own address or /64, or an operator.
+const MOST: usize = EXACT_BANS;
+/// Those of other prefixes than single sources.
+const MOST_RANGES: usize = PREFIX_BANS;
 
 /// What connections tell.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +62,7 @@ impl Keeper {
     /// Puts what was saved in force again, and takes up the bans that only the kernel knows.
     pub(super) fn start(
         rules: Vec<Rule>,
-        saved: Saved,
+        saved: BansStore,
         board: Arc<Board>,
         kernel: Arc<dyn Blocklist>,
         clock: Arc<dyn Clock>,
@@ -108,7 +108,7 @@ impl Keeper {
     }
 
     /// Puts a saved ban in force for the time that is left of it.
-    fn resume(&mut self, record: BanRecord, now: Duration) {
+    fn resume(&mut self, mut record: BanRecord, now: Duration) {
         // A clock that was set back must not make a ban longer than it was.
         let left = record
             .until
@@ -137,7 +137,7 @@ impl Keeper {
         let left = Duration::from_secs(left);
         self.tracker
             .resume(record.target, record.repeat, now.saturating_add(left), now);
-        self.enforce(&record, left);
+        self.enforce(&mut record, left);
         self.hold(record, left, now);
     }
 
@@ -162,6 +162,7 @@ impl Keeper {
             repeat: 1,
             since,
             until: since.plus(seconds(ban.remaining)),
+            kernel_refused: false,
             dropped: None,
         };
         self.last_id = self.last_id.max(ban.id);
@@ -239,7 +240,7 @@ impl Keeper {
     }
 
     fn may_add(&self, target: Prefix, duration: Duration, force: bool) -> Result<(), BanError> {
-        if duration < Duration::from_secs(1) || duration > Rule::BAN_MAX {
+        if !(Rule::BAN_MIN..=Rule::BAN_MAX).contains(&duration) {
             return Err(BanError::Duration);
         }
         if let Some(allowed) = self.view.allows_all(target) {
@@ -293,11 +294,9 @@ impl Keeper {
         self.effects.push((change, Box::new(done)));
     }
 
-    /// Everything in force, by number.
+    /// Everything in force, in no order.
     pub(super) fn list(&self) -> Vec<BanRecord> {
-        let mut records: Vec<_> = self.held.values().map(|held| held.record.clone()).collect();
-        records.sort_unstable_by_key(|record| record.id);
-        records
+        self.held.values().map(|held| held.record.clone()).collect()
     }
 
     /// When something ends next.
@@ -348,8 +347,7 @@ impl Keeper {
 
     fn has_room(&self, target: Prefix) -> bool {
         self.held.contains_key(&target)
-            || (self.held.len() < MOST
-                && (Prefix::of_source(target.base()) == target || self.view.ranges() < MOST_RANGES))
+            || (self.held.len() < MOST && (is_source(target) || self.view.ranges() < MOST_RANGES))
     }
 
     fn new_record(
@@ -372,6 +370,7 @@ impl Keeper {
             repeat,
             since,
             until: since.plus(seconds(duration)),
+            kernel_refused: false,
             dropped: None,
         }
     }
@@ -379,12 +378,12 @@ impl Keeper {
     /// Kernel first; view, disk and event follow in [`flush`](Self::flush).
     fn place(
         &mut self,
-        record: BanRecord,
+        mut record: BanRecord,
         duration: Duration,
         now: Duration,
         reply: Option<Reply<BanRecord>>,
     ) {
-        self.enforce(&record, duration);
+        self.enforce(&mut record, duration);
         self.hold(record.clone(), duration, now);
         self.announce(record, reply);
     }
@@ -413,7 +412,7 @@ impl Keeper {
         self.effects.push((Some(change), Box::new(done)));
     }
 
-    fn enforce(&self, record: &BanRecord, remaining: Duration) {
+    fn enforce(&self, record: &mut BanRecord, remaining: Duration) {
         let ban = KernelBan {
             target: record.target,
             id: record.id,
@@ -421,6 +420,7 @@ impl Keeper {
             remaining,
         };
         if let Err(error) = self.kernel.ban(&ban) {
+            record.kernel_refused = true;
             BanNotInKernel {
                 target: record.target,
                 error: &error,

@@ -14,8 +14,8 @@ mod record;
 mod store;
 mod view;
 
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,8 +30,8 @@ use crate::metrics::{KERNEL_LIST, Metrics};
 use crate::offence::{Offence, Rule};
 use crate::types::{Clock, Prefix};
 
-pub use record::{BanRecord, Dropped, PlacedBy, Reason, Standing};
-pub use store::StoreError;
+pub use record::{BanRecord, PlacedBy, Standing};
+pub use store::{BansStore, StoreError};
 pub use view::LiveSession;
 
 /// Offences and logins waiting to be counted; further ones are dropped and counted as such.
@@ -44,9 +44,7 @@ const ORDERS: usize = 64;
 /// What bans are made of.
 #[derive(Clone, Debug)]
 pub struct BansSettings {
-    /// Where `bans.db` lies: a directory that exists.
-    pub state_dir: PathBuf,
-    /// How many of which offence are too many. Each has passed [`Rule::check`].
+    /// How many of which offence are too many.
     pub rules: Vec<Rule>,
     /// Who is never banned; also written to the kernel.
     pub allowlist: Vec<Prefix>,
@@ -55,9 +53,6 @@ pub struct BansSettings {
 /// Why bans couldn't be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The database can't be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
     /// The kernel could drop what the allowlist protects.
     #[error("the kernel refused the allowlist: {0}")]
     Allowlist(KernelError),
@@ -86,7 +81,11 @@ pub enum BanError {
         allowed: Prefix,
     },
     /// The duration makes no sense.
-    #[error("a ban lasts at least 1 s and at most 3650 days")]
+    #[error(
+        "a ban lasts at least {} s and at most {} days",
+        Rule::BAN_MIN.as_secs(),
+        Rule::BAN_MAX.as_secs() / 86_400
+    )]
     Duration,
     /// There are as many as there may be.
     #[error("too many bans are in force: lift some, or ban a wider prefix")]
@@ -155,15 +154,15 @@ pub struct BansTask {
 }
 
 impl Bans {
-    /// Opens the database and puts its bans in force, in the kernel too. Blocks meanwhile. When
-    /// it returns, bans from before are in force; [`BansTask::run`] does the rest.
+    /// Puts the bans of the database in force, in the kernel too. Blocks meanwhile. When it
+    /// returns, bans from before are in force; [`BansTask::run`] does the rest.
     pub fn start(
+        store: BansStore,
         settings: BansSettings,
         kernel: Arc<dyn Blocklist>,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
     ) -> Result<(Self, BansTask), StartError> {
-        let saved = store::open(&settings.state_dir.join("bans.db"))?;
         kernel
             .set_allowlist(&settings.allowlist)
             .map_err(StartError::Allowlist)?;
@@ -171,7 +170,7 @@ impl Bans {
         let start = Instant::now();
         let keeper = Keeper::start(
             settings.rules,
-            saved,
+            store,
             Arc::clone(&board),
             Arc::clone(&kernel),
             clock,
@@ -249,35 +248,33 @@ impl Bans {
 
     /// All bans and throttlings in force, by number, with what the kernel dropped for them.
     pub async fn list(&self) -> Result<Vec<BanRecord>, BanError> {
-        let mut records = self.order(|reply| Order::List { reply }).await?;
+        let records = self.order(|reply| Order::List { reply }).await?;
+        let bans = self.clone();
         // Reading many entries takes long: not on the task's time, nor on the runtime's.
-        let kernel = Arc::clone(&self.kernel);
-        let active = match tokio::task::spawn_blocking(move || kernel.bans()).await {
-            Ok(Ok(active)) => active,
-            Ok(Err(error)) => {
-                KernelRequestFailed {
-                    request: KERNEL_LIST,
-                    error: &error,
-                }
-                .emit(&self.metrics);
-                Vec::new()
+        tokio::task::spawn_blocking(move || bans.with_drops(records))
+            .await
+            .map_err(|_| BanError::Stopped)
+    }
+
+    /// In order, with what the kernel knows.
+    fn with_drops(&self, mut records: Vec<BanRecord>) -> Vec<BanRecord> {
+        let active = self.kernel.bans().unwrap_or_else(|error| {
+            KernelRequestFailed {
+                request: KERNEL_LIST,
+                error: &error,
             }
-            Err(_) => return Err(BanError::Stopped),
-        };
-        let dropped: std::collections::HashMap<_, _> = active
+            .emit(&self.metrics);
+            Vec::new()
+        });
+        let dropped: HashMap<_, _> = active
             .into_iter()
-            .map(|ban| {
-                let dropped = Dropped {
-                    packets: ban.dropped.packets,
-                    bytes: ban.dropped.bytes,
-                };
-                ((ban.target, ban.id), dropped)
-            })
+            .map(|ban| ((ban.target, ban.id), ban.dropped))
             .collect();
         for record in &mut records {
             record.dropped = dropped.get(&(record.target, record.id)).copied();
         }
-        Ok(records)
+        records.sort_unstable_by_key(|record| record.id);
+        records
     }
 
     async fn order<T>(&self, order: impl FnOnce(Reply<T>) -> Order) -> Result<T, BanError> {

@@ -4,6 +4,7 @@
 //! here. Changes that queue up while the disk is busy share one transaction, which is on the disk
 //! (`synchronous=FULL`) before any of them is reported as done.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -64,16 +65,30 @@ pub enum StoreError {
     },
 }
 
-/// What was on disk.
-pub(super) struct Saved {
+/// The database, opened and read: nobody else can use it now.
+pub struct BansStore {
     pub(super) connection: Connection,
     pub(super) records: Vec<BanRecord>,
     /// The highest number ever given.
     pub(super) last_id: u64,
 }
 
-/// Opens or creates the database and reads it whole.
-pub(super) fn open(path: &Path) -> Result<Saved, StoreError> {
+impl BansStore {
+    /// Opens or creates `bans.db` in `state_dir`, a directory that exists, and reads it whole.
+    pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
+        open(&state_dir.join("bans.db"))
+    }
+}
+
+impl fmt::Debug for BansStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BansStore")
+            .field("bans", &self.records.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn open(path: &Path) -> Result<BansStore, StoreError> {
     let explain = |source: rusqlite::Error| {
         let path = path.to_owned();
         match source.sqlite_error_code() {
@@ -148,7 +163,7 @@ pub(super) fn open(path: &Path) -> Result<Saved, StoreError> {
         | rusqlite::Error::IntegralValueOutOfRange(..) => damaged(error.to_string()),
         other => explain(other),
     })?;
-    Ok(Saved {
+    Ok(BansStore {
         connection,
         records,
         last_id,
@@ -175,6 +190,7 @@ fn read(connection: &Connection) -> rusqlite::Result<Vec<BanRecord>> {
                 repeat: row.get(5)?,
                 since: UnixTime(row.get(6)?),
                 until: UnixTime(row.get(7)?),
+                kernel_refused: false,
                 dropped: None,
             })
         })?

@@ -5,6 +5,7 @@
 mod duration;
 mod error;
 mod reader;
+mod rule;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::offence::Rule;
 use crate::types::{Prefix, Wallet};
 
 pub use duration::{BadDuration, about, parse_duration, show_duration};
@@ -228,38 +230,9 @@ pub struct Defence {
     /// Never banned, never dropped.
     pub allowlist: Vec<Prefix>,
     /// Empty: nobody is banned but by hand.
-    #[serde(rename = "rule")]
-    pub rules: Vec<DefenceRule>,
+    #[serde(rename = "rule", serialize_with = "rule::serialize")]
+    pub rules: Vec<Rule>,
 }
-
-/// When offences of an address become a ban.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct DefenceRule {
-    /// One of [`OFFENCES`].
-    pub offence: String,
-    /// How many are forgiven.
-    pub more_than: u32,
-    /// Whether a success in between sets the count back.
-    pub consecutive: bool,
-    /// The time within which they are counted.
-    #[serde(serialize_with = "duration::serialize")]
-    pub window: Duration,
-    /// The first ban; each further one is twice as long.
-    #[serde(serialize_with = "duration::serialize")]
-    pub ban: Duration,
-    /// The longest ban.
-    #[serde(serialize_with = "duration::serialize")]
-    pub ban_max: Duration,
-}
-
-/// The names of the offences that a rule can count.
-pub const OFFENCES: [&str; 5] = [
-    "auth-failed",
-    "acl-denied",
-    "malformed",
-    "rate-exceeded",
-    "handshake-timeout",
-];
 
 /// The log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -7,15 +7,17 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use flytrap_common::abi::ALLOWED_PREFIXES;
 use toml::Spanned;
 
 use super::reader::{Document, Section};
 use super::{
-    Admit, Config, DEFAULT_SOCKET, Defence, DefenceRule, DeniedPublish, Finding, Gateway, Ledger,
-    LedgerKind, Limits, Listener, Log, LogFormat, LogLevel, Login, Mqtt, OFFENCES, TlsFiles,
-    Upstream, Xdp, XdpMode,
+    Admit, Config, DEFAULT_SOCKET, Defence, DeniedPublish, Finding, Gateway, Ledger, LedgerKind,
+    Limits, Listener, Log, LogFormat, LogLevel, Login, Mqtt, TlsFiles, Upstream, Xdp, XdpMode,
+    rule,
 };
-use crate::types::{MAX_TOPIC_BYTES, TopicFilter, TopicName, Wallet, escape_control};
+use crate::offence::Rule;
+use crate::types::{MAX_TOPIC_BYTES, Prefix, TopicFilter, TopicName, Wallet, escape_control};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -418,44 +420,25 @@ fn xdp(mut section: Section<'_, '_>) -> Xdp {
 
 fn defence(mut section: Section<'_, '_>) -> Defence {
     let allowlist = section.texts("allowlist").unwrap_or_default();
-    let allowlist = section.each_parsed(allowlist, "write prefixes: [\"192.0.2.0/24\"]");
+    let first = allowlist.first().map(Spanned::span);
+    let allowlist: Vec<Prefix> =
+        section.each_parsed(allowlist, "write prefixes: [\"192.0.2.0/24\"]");
+    let v4 = allowlist.iter().filter(|one| one.base().is_ipv4()).count();
+    if let Some(first) = first
+        && v4.max(allowlist.len() - v4) > ALLOWED_PREFIXES
+    {
+        section.refuse(
+            &Spanned::new(first, ()),
+            format!("`allowlist` has more than {ALLOWED_PREFIXES} prefixes of one IP version"),
+            "write shorter prefixes that hold several",
+        );
+    }
     let rules = match section.sections("rule", "defence.rule") {
-        None => vec![DefenceRule {
-            offence: "auth-failed".to_owned(),
-            more_than: 5,
-            consecutive: true,
-            window: HOUR,
-            ban: 10 * MINUTE,
-            ban_max: DAY,
-        }],
-        Some(sections) => sections.into_iter().map(defence_rule).collect(),
+        None => vec![Rule::default()],
+        Some(sections) => sections.into_iter().map(rule::read).collect(),
     };
     section.close();
     Defence { allowlist, rules }
-}
-
-fn defence_rule(mut section: Section<'_, '_>) -> DefenceRule {
-    let offences = OFFENCES.map(|name| (name, name));
-    let offence = section.choice("offence", &offences);
-    if offence.is_none() {
-        section.missing("offence", "say what is counted: offence = \"auth-failed\"");
-    }
-    let more_than = section.number("more_than", 0..=1_000_000);
-    let consecutive = section.switch("consecutive");
-    let window = section.duration("window", SECOND..=30 * DAY);
-    let ban = section
-        .duration("ban", SECOND..=400 * DAY)
-        .unwrap_or(10 * MINUTE);
-    let ban_max = section.duration("ban_max", ban..=400 * DAY);
-    section.close();
-    DefenceRule {
-        offence: offence.unwrap_or_default().to_owned(),
-        more_than: more_than.unwrap_or(5),
-        consecutive: consecutive.is_some_and(Spanned::into_inner),
-        window: window.unwrap_or(HOUR),
-        ban,
-        ban_max: ban_max.unwrap_or(ban.max(DAY)),
-    }
 }
 
 fn dollar_topics(section: &Section<'_, '_>) -> BTreeMap<String, Vec<Wallet>> {

@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use std::net::Ipv4Addr;
+
 use super::*;
 use crate::offence::Offence;
 
@@ -43,12 +45,7 @@ fn the_least_configuration_gets_every_default() {
     assert_eq!(config.ledger.path, Path::new("/etc/flytrap/ledger.toml"));
     assert_eq!(config.login.admit, Admit::Entitled);
     assert_eq!(config.limits.connect_bytes, 16_384);
-    assert_eq!(config.defence.rules.len(), 1);
-    let rule = &config.defence.rules[0];
-    assert_eq!((rule.offence.as_str(), rule.more_than), ("auth-failed", 5));
-    assert!(rule.consecutive);
-    assert_eq!(rule.ban, Duration::from_mins(10));
-    assert_eq!(rule.ban_max, Duration::from_hours(24));
+    assert_eq!(config.defence.rules, [Rule::default()]);
 }
 
 #[test]
@@ -157,18 +154,6 @@ fn every_wrong_value_has_its_message() {
             "[defence]\nallowlist = [\"192.0.2.1/24\"]\n",
             "write `192.0.2.0/24`",
         ),
-        (
-            "[[defence.rule]]\noffence = \"rude\"\n",
-            "`offence` can't be \"rude\"",
-        ),
-        (
-            "[[defence.rule]]\nmore_than = 3\n",
-            "`offence` is missing in [[defence.rule]]",
-        ),
-        (
-            "[[defence.rule]]\noffence = \"malformed\"\nban = \"2d\"\nban_max = \"1d\"\n",
-            "write a span from \"2d\" to \"400d\"",
-        ),
         ("[defence]\nrule = 3\n", "write [[defence.rule]] for each"),
         (
             "[dollar_topics]\n\"SYS/#\" = []\n",
@@ -205,6 +190,35 @@ fn every_wrong_value_has_its_message() {
         ),
         ("[gateway]\n", "duplicate key"),
         ("[log\n", "unclosed table"),
+    ] {
+        let shown = problem_of(more);
+        assert!(shown.contains(message), "{more}\n{shown}");
+    }
+}
+
+#[test]
+fn rules_are_checked() {
+    for (more, message) in [
+        (
+            "[[defence.rule]]\noffence = \"rude\"\n",
+            "`offence` can't be \"rude\"",
+        ),
+        (
+            "[[defence.rule]]\noffence = \"auth-failed\"\nmore_than = 10001\n",
+            "write a number from 0 to 10000",
+        ),
+        (
+            "[[defence.rule]]\noffence = \"auth-failed\"\nwindow = \"500ms\"\n",
+            "write a span from \"1s\" to \"30d\"",
+        ),
+        (
+            "[[defence.rule]]\nmore_than = 3\n",
+            "`offence` is missing in [[defence.rule]]",
+        ),
+        (
+            "[[defence.rule]]\noffence = \"malformed\"\nban = \"2d\"\nban_max = \"1d\"\n",
+            "write a span from \"2d\" to \"400d\"",
+        ),
     ] {
         let shown = problem_of(more);
         assert!(shown.contains(message), "{more}\n{shown}");
@@ -295,8 +309,21 @@ fn named_files_must_be_readable() {
 }
 
 #[test]
-fn a_rule_can_count_every_offence() {
-    assert_eq!(OFFENCES, Offence::ALL.map(Offence::as_str));
+fn the_allowlist_has_room_in_the_kernel() {
+    let allowlist = |v4: u32, v6: u32| {
+        let v4 = (0..v4).map(|n| format!("\"{}\"", Ipv4Addr::from_bits(n)));
+        let v6 = (0..v6).map(|n| format!("\"2001:db8::{n:x}\""));
+        let all: Vec<_> = v4.chain(v6).collect();
+        format!("[defence]\nallowlist = [{}]\n", all.join(","))
+    };
+    parse(&format!("{LEAST}{}", allowlist(4096, 4096)));
+    for (v4, v6) in [(4097, 0), (0, 4097)] {
+        let problem = problem_of(&allowlist(v4, v6));
+        assert!(
+            problem.contains("more than 4096 prefixes of one IP version"),
+            "{problem}"
+        );
+    }
 }
 
 #[test]
@@ -453,6 +480,17 @@ fn the_reference_lists_every_key_and_no_other() {
     let documented: BTreeSet<String> = documented().into_iter().map(name).collect();
     assert_eq!(documented, known);
     assert!(REFERENCE.contains("## `[dollar_topics]`"));
+}
+
+#[test]
+fn the_reference_names_every_offence() {
+    let names = Offence::ALL.map(|offence| format!("`\"{offence}\"`"));
+    let row = format!("| `offence` | required | {} |", names.join(", "));
+    assert!(REFERENCE.contains(&row), "{row}");
+    for offence in Offence::ALL {
+        let explained = format!("- `{offence}`: ");
+        assert!(REFERENCE.contains(&explained), "{explained}");
+    }
 }
 
 #[test]

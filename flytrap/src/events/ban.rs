@@ -7,6 +7,7 @@ use tracing::{error, info};
 
 use super::budget::LogBudget;
 use crate::metrics::{KERNEL_BAN, Metrics};
+use crate::offence::Reason;
 use crate::types::{Prefix, UnixTime, escape_control};
 
 /// A ban is in force.
@@ -169,8 +170,10 @@ impl SourceThrottled<'_> {
 pub struct KernelDrop {
     /// Whose packet.
     pub source: IpAddr,
-    /// The verdict's reason.
-    pub reason: &'static str,
+    /// The number of the ban.
+    pub ban: u64,
+    /// What the ban is for.
+    pub reason: Reason,
     /// One event stands for so many drops; 1 is the first hit of a ban.
     pub sampled: u64,
 }
@@ -179,10 +182,11 @@ impl KernelDrop {
     /// Logs and counts it.
     pub fn emit(&self, metrics: &Metrics) {
         static BUDGET: LogBudget = LogBudget::new();
-        metrics.fields().kernel_drop_events.inc(self.reason);
+        let reason = self.reason.as_str();
+        metrics.fields().kernel_drop_events.inc(reason);
         BUDGET.write(metrics, |suppressed| {
             info!(
-                source = %self.source, reason = self.reason, sampled = self.sampled, suppressed,
+                source = %self.source, ban = self.ban, reason, sampled = self.sampled, suppressed,
                 "packet dropped in the kernel"
             );
         });

@@ -7,33 +7,8 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::budget::LogBudget;
-use crate::metrics::Metrics;
+use crate::metrics::{ConnectionRefusal, LOGIN_OK, LoginRefusal, Metrics};
 use crate::types::{Wallet, escape_control};
-
-/// Why a connection was closed at accept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectionRefusal {
-    /// The source is banned.
-    Banned,
-    /// The gateway holds as many connections as it may.
-    TotalLimit,
-    /// The source holds as many connections as one may.
-    AddressLimit,
-    /// The gateway is being stopped.
-    Draining,
-}
-
-impl ConnectionRefusal {
-    /// Its name in logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Banned => "banned",
-            Self::TotalLimit => "total-limit",
-            Self::AddressLimit => "address-limit",
-            Self::Draining => "draining",
-        }
-    }
-}
 
 /// A connection was closed at accept.
 pub struct ConnectionRefused {
@@ -75,7 +50,8 @@ impl TlsFailed<'_> {
     }
 }
 
-/// A client logged in: its session begins. [`SessionEnded`] is its counterpart.
+/// A client logged in: its session begins. [`SessionEnded`] is its counterpart, and
+/// [`Metrics::session`] counts it meanwhile.
 pub struct LoginAccepted<'a> {
     /// Who connected.
     pub peer: SocketAddr,
@@ -90,8 +66,7 @@ pub struct LoginAccepted<'a> {
 impl LoginAccepted<'_> {
     /// Logs and counts it.
     pub fn emit(&self, metrics: &Metrics) {
-        metrics.fields().logins.inc("ok");
-        metrics.fields().sessions.inc();
+        metrics.fields().logins.inc(LOGIN_OK);
         info!(
             peer = %self.peer, wallet = %self.wallet, client_id = %escape_control(self.client_id),
             version = %self.version, "login accepted"
@@ -99,38 +74,12 @@ impl LoginAccepted<'_> {
     }
 }
 
-/// Which kind of refusal a CONNECT met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoginRefusal {
-    /// No valid proof of the wallet's key: an offence.
-    AuthFailed,
-    /// A valid signature that no longer, not yet or not here counts.
-    TokenStale,
-    /// A proven wallet that the policy doesn't admit.
-    NotAdmitted,
-    /// A protocol version or an extension that the gateway doesn't speak.
-    Unsupported,
-    /// The broker couldn't be reached or refused.
-    Unavailable,
-}
-
-impl LoginRefusal {
-    /// Its name in logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::AuthFailed => "auth_failed",
-            Self::TokenStale => "token_stale",
-            Self::NotAdmitted => "not_admitted",
-            Self::Unsupported => "unsupported",
-            Self::Unavailable => "unavailable",
-        }
-    }
-}
-
 /// A CONNECT was refused.
 pub struct LoginRefused<'a> {
     /// Who connected.
     pub peer: SocketAddr,
+    /// The wallet, if it proved itself.
+    pub wallet: Option<Wallet>,
     /// Which kind of refusal it is.
     pub kind: LoginRefusal,
     /// Why, in plain words.
@@ -145,7 +94,11 @@ impl LoginRefused<'_> {
         metrics.fields().logins.inc(kind);
         BUDGET.write(metrics, |suppressed| {
             let why = self.why.to_string();
-            info!(peer = %self.peer, kind, why = %escape_control(&why), suppressed, "login refused");
+            let wallet = self.wallet.map(tracing::field::display);
+            info!(
+                peer = %self.peer, wallet, kind, why = %escape_control(&why), suppressed,
+                "login refused"
+            );
         });
     }
 }
@@ -185,9 +138,8 @@ pub struct SessionEnded<'a> {
 }
 
 impl SessionEnded<'_> {
-    /// Logs and counts it.
-    pub fn emit(&self, metrics: &Metrics) {
-        metrics.fields().sessions.dec();
+    /// Logs it. Ended sessions have no count.
+    pub fn emit(&self) {
         let cause = self.cause.to_string();
         info!(
             peer = %self.peer, wallet = %self.wallet, client_id = %escape_control(self.client_id),

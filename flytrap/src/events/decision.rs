@@ -8,109 +8,63 @@ use super::budget::LogBudget;
 use crate::metrics::{DENY, Metrics};
 use crate::types::{Wallet, escape_control};
 
-/// A message of a client was kept from the broker.
-pub struct PublishDenied<'a> {
-    /// Who published.
+/// What can be denied within a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deniable {
+    /// A message of a client to the broker.
+    Publish,
+    /// A topic filter of a client.
+    Subscribe,
+    /// A message of the broker to a client.
+    Delivery,
+    /// The will that a client's CONNECT carries.
+    Will,
+}
+
+/// Something that a client may not do, or not get, was kept from happening.
+pub struct Denied<'a> {
+    /// What it was.
+    pub what: Deniable,
+    /// Whose client it is.
     pub wallet: Wallet,
     /// Under which client id.
     pub client_id: &'a str,
-    /// To which topic.
-    pub topic: &'a str,
+    /// The topic; for [`Deniable::Subscribe`] the filter.
+    pub text: &'a str,
     /// Why it may not.
     pub reason: &'a dyn fmt::Display,
 }
 
-impl PublishDenied<'_> {
+impl Denied<'_> {
     /// Logs and counts it.
     pub fn emit(&self, metrics: &Metrics) {
-        static BUDGET: LogBudget = LogBudget::new();
-        metrics.fields().publishes.inc(DENY);
-        BUDGET.write(metrics, |suppressed| {
+        static PUBLISH: LogBudget = LogBudget::new();
+        static SUBSCRIBE: LogBudget = LogBudget::new();
+        static DELIVERY: LogBudget = LogBudget::new();
+        static WILL: LogBudget = LogBudget::new();
+        let fields = metrics.fields();
+        let (budget, message) = match self.what {
+            Deniable::Publish => {
+                fields.publishes.inc(DENY);
+                (&PUBLISH, "publish denied")
+            }
+            Deniable::Subscribe => {
+                fields.subscriptions.inc(DENY);
+                (&SUBSCRIBE, "subscription denied")
+            }
+            Deniable::Delivery => {
+                fields.deliveries.inc(DENY);
+                (&DELIVERY, "delivery denied")
+            }
+            Deniable::Will => {
+                fields.wills_denied.inc();
+                (&WILL, "will denied")
+            }
+        };
+        budget.write(metrics, |suppressed| {
             info!(
                 wallet = %self.wallet, client_id = %escape_control(self.client_id),
-                topic = %escape_control(self.topic), reason = %self.reason, suppressed,
-                "publish denied"
-            );
-        });
-    }
-}
-
-/// A topic filter of a client was kept from the broker.
-pub struct SubscribeDenied<'a> {
-    /// Who subscribed.
-    pub wallet: Wallet,
-    /// Under which client id.
-    pub client_id: &'a str,
-    /// To what.
-    pub filter: &'a str,
-    /// Why it may not.
-    pub reason: &'a dyn fmt::Display,
-}
-
-impl SubscribeDenied<'_> {
-    /// Logs and counts it.
-    pub fn emit(&self, metrics: &Metrics) {
-        static BUDGET: LogBudget = LogBudget::new();
-        metrics.fields().subscriptions.inc(DENY);
-        BUDGET.write(metrics, |suppressed| {
-            info!(
-                wallet = %self.wallet, client_id = %escape_control(self.client_id),
-                filter = %escape_control(self.filter), reason = %self.reason, suppressed,
-                "subscription denied"
-            );
-        });
-    }
-}
-
-/// A message of the broker was kept from a client.
-pub struct DeliveryDenied<'a> {
-    /// Who was to get it.
-    pub wallet: Wallet,
-    /// Under which client id.
-    pub client_id: &'a str,
-    /// Of which topic.
-    pub topic: &'a str,
-    /// Why it may not.
-    pub reason: &'a dyn fmt::Display,
-}
-
-impl DeliveryDenied<'_> {
-    /// Logs and counts it.
-    pub fn emit(&self, metrics: &Metrics) {
-        static BUDGET: LogBudget = LogBudget::new();
-        metrics.fields().deliveries.inc(DENY);
-        BUDGET.write(metrics, |suppressed| {
-            info!(
-                wallet = %self.wallet, client_id = %escape_control(self.client_id),
-                topic = %escape_control(self.topic), reason = %self.reason, suppressed,
-                "delivery denied"
-            );
-        });
-    }
-}
-
-/// A client may not leave the will its CONNECT carries.
-pub struct WillDenied<'a> {
-    /// Who connected.
-    pub wallet: Wallet,
-    /// Under which client id.
-    pub client_id: &'a str,
-    /// The will's topic.
-    pub topic: &'a str,
-    /// Why it may not.
-    pub reason: &'a dyn fmt::Display,
-}
-
-impl WillDenied<'_> {
-    /// Logs and counts it.
-    pub fn emit(&self, metrics: &Metrics) {
-        static BUDGET: LogBudget = LogBudget::new();
-        metrics.fields().wills_denied.inc();
-        BUDGET.write(metrics, |suppressed| {
-            info!(
-                wallet = %self.wallet, client_id = %escape_control(self.client_id),
-                topic = %escape_control(self.topic), reason = %self.reason, suppressed,
-                "will denied"
+                topic = %escape_control(self.text), reason = %self.reason, suppressed, "{message}"
             );
         });
     }

@@ -16,10 +16,12 @@ pub use ban::{
     KernelRequestFailed, SourceThrottled,
 };
 pub use connection::{
-    ConnectionRefusal, ConnectionRefused, LoginAccepted, LoginRefusal, LoginRefused,
-    MalformedPacket, SessionEnded, TlsFailed, UpstreamFailed,
+    ConnectionRefused, LoginAccepted, LoginRefused, MalformedPacket, SessionEnded, TlsFailed,
+    UpstreamFailed,
 };
-pub use decision::{DeliveryDenied, PublishDenied, SubscribeDenied, WillDenied};
+pub use decision::{Deniable, Denied};
+
+pub use crate::metrics::{ConnectionRefusal, LoginRefusal};
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::metrics::{KERNEL_LIFT, Metrics};
+use crate::offence::Reason;
 use crate::types::{UnixTime, Wallet};
 
 #[derive(Clone, Default)]
@@ -47,7 +48,13 @@ fn all(metrics: &Metrics) -> Vec<(&'static str, Emit<'_>)> {
     let target = "192.0.2.7".parse().unwrap();
     let wallet = Wallet([7; 20]);
     let client_id = NASTY;
-    let topic = NASTY;
+    let denied = move |what| Denied {
+        what,
+        wallet,
+        client_id,
+        text: NASTY,
+        reason: &"no grant",
+    };
     let until = UnixTime(1_767_225_600);
     let m = metrics;
     macro_rules! events {
@@ -61,17 +68,14 @@ fn all(metrics: &Metrics) -> Vec<(&'static str, Emit<'_>)> {
         "tls_handshakes_failed_total" => TlsFailed { peer, error: &NASTY },
         "logins_total{result=\"ok\"}"
             => LoginAccepted { peer, wallet, client_id, version: &"5" },
-        "logins_total{result=\"auth_failed\"}"
-            => LoginRefused { peer, kind: LoginRefusal::AuthFailed, why: &NASTY },
+        "logins_total{result=\"auth-failed\"}"
+            => LoginRefused { peer, wallet: None, kind: LoginRefusal::AuthFailed, why: &NASTY },
         "malformed_packets_total" => MalformedPacket { peer, rule: &NASTY },
         "upstream_failures_total" => UpstreamFailed { address: &"127.0.0.1:1883", error: &NASTY },
-        "publishes_total{decision=\"deny\"}"
-            => PublishDenied { wallet, client_id, topic, reason: &"no grant" },
-        "subscriptions_total{decision=\"deny\"}"
-            => SubscribeDenied { wallet, client_id, filter: topic, reason: &"no grant" },
-        "deliveries_total{decision=\"deny\"}"
-            => DeliveryDenied { wallet, client_id, topic, reason: &"no grant" },
-        "wills_denied_total" => WillDenied { wallet, client_id, topic, reason: &"no grant" },
+        "publishes_total{decision=\"deny\"}" => denied(Deniable::Publish),
+        "subscriptions_total{decision=\"deny\"}" => denied(Deniable::Subscribe),
+        "deliveries_total{decision=\"deny\"}" => denied(Deniable::Delivery),
+        "wills_denied_total" => denied(Deniable::Will),
         "bans_placed_total{by=\"operator\"}" => BanPlaced {
             id: 3, target, reason: &"by-hand", by: "operator", note: NASTY, repeat: 1, until,
         },
@@ -84,8 +88,8 @@ fn all(metrics: &Metrics) -> Vec<(&'static str, Emit<'_>)> {
         "bans_not_saved_total" => BanNotSaved { target, error: &"disk full" },
         "sources_throttled_total"
             => SourceThrottled { target, reason: &"auth-failed", until },
-        "kernel_drop_events_total{reason=\"ban\"}"
-            => KernelDrop { source: peer.ip(), reason: "ban", sampled: 1024 },
+        "kernel_drop_events_total{reason=\"by-hand\"}"
+            => KernelDrop { source: peer.ip(), ban: 3, reason: Reason::ByHand, sampled: 1024 },
     ]
 }
 
@@ -121,31 +125,34 @@ fn each_event_is_one_line_and_one_count_and_a_flood_is_not_all_lines() {
 }
 
 #[test]
-fn sessions_are_those_begun_and_not_ended() {
+fn a_refused_login_names_the_wallet_that_proved_itself() {
+    let refused = |wallet| LoginRefused {
+        peer: "[2001:db8::1]:40000".parse().unwrap(),
+        wallet,
+        kind: LoginRefusal::NotAdmitted,
+        why: &"no grant",
+    };
     let metrics = Metrics::new();
-    let peer = "[2001:db8::1]:40000".parse().unwrap();
     let wallet = Wallet([7; 20]);
-    let client_id = NASTY;
-    for _ in 0..3 {
-        LoginAccepted {
-            peer,
-            wallet,
-            client_id,
-            version: &"3.1.1",
-        }
-        .emit(&metrics);
-    }
-    let duration = Duration::from_secs(90);
+    let lines = logged(|| {
+        refused(Some(wallet)).emit(&metrics);
+        refused(None).emit(&metrics);
+    });
+    assert_eq!(lines[0]["fields"]["wallet"], wallet.to_string());
+    assert!(lines[1]["fields"].get("wallet").is_none());
+}
+
+#[test]
+fn an_ended_session_says_how_long_it_was() {
     let lines = logged(|| {
         SessionEnded {
-            peer,
-            wallet,
-            client_id,
+            peer: "[2001:db8::1]:40000".parse().unwrap(),
+            wallet: Wallet([7; 20]),
+            client_id: NASTY,
             cause: &NASTY,
-            duration,
+            duration: Duration::from_secs(90),
         }
-        .emit(&metrics);
+        .emit();
     });
     assert_eq!(lines[0]["fields"]["seconds"], 90);
-    assert_eq!(metrics.snapshot().sessions, 2);
 }

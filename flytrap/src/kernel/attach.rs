@@ -27,16 +27,10 @@ pub(super) fn link_pin(pin_dir: &Path, interface: &str) -> PathBuf {
 pub(super) struct Attachment {
     pub(super) interface: Interface,
     pub(super) mode: AttachedMode,
+    /// Whether it ends with the plane. To begin with: FlyTrap had no program there before.
+    pub(super) temporary: bool,
     pin: PathBuf,
     link: FdLink,
-}
-
-/// How an attachment came to be.
-pub(super) enum Attach {
-    /// FlyTrap's earlier program was there and has been replaced.
-    Updated(Attachment),
-    /// No program of FlyTrap's was there, or none that could serve.
-    New(Attachment),
 }
 
 impl Attachment {
@@ -68,61 +62,81 @@ pub(super) fn attach(
     pin_dir: &Path,
     interface: &Interface,
     mode: Mode,
-) -> Result<Attach, KernelError> {
+) -> Result<Attachment, KernelError> {
     let pin = link_pin(pin_dir, &interface.name);
-    if let Some(link) = pinned_link(&pin, interface) {
-        let attached = current(interface)?.map_or(AttachedMode::Other, |attached| attached.mode);
-        if suits(mode, attached) {
-            return update(program, interface, attached, pin, link).map(Attach::Updated);
-        }
-        Attachment {
-            interface: interface.clone(),
-            mode: attached,
-            pin: pin.clone(),
-            link,
-        }
-        .detach()?;
-    } else if pin.exists() {
+    let Some(link) = pinned_link(&pin, interface) else {
         remove_pin(&pin)?;
+        return attach_new(program, interface, pin, mode);
+    };
+    let old = Attachment {
+        interface: interface.clone(),
+        mode: current(interface)?.map_or(AttachedMode::Other, |attached| attached.mode),
+        temporary: false,
+        pin: pin.clone(),
+        link,
+    };
+    if suits(mode, old.mode) {
+        return update(program, old);
     }
-    let (link, attached) = attach_new(program, interface, mode)?;
+    // An interface has one link at a time, and a link has one mode: for a moment there is none.
+    let old_mode = old.mode;
+    old.detach()?;
+    let attachment = attach_new(program, interface, pin.clone(), mode)
+        .inspect_err(|_| restore(program, interface, pin, old_mode))?;
+    Ok(Attachment {
+        temporary: false,
+        ..attachment
+    })
+}
+
+/// After a mode change that failed: the interface stays guarded as it was, by the new program.
+fn restore(program: &mut Xdp, interface: &Interface, pin: PathBuf, old: AttachedMode) {
+    let mode = match old {
+        AttachedMode::Native => Mode::Native,
+        AttachedMode::Generic => Mode::Generic,
+        AttachedMode::Other => return,
+    };
+    if let Err(error) = attach_new(program, interface, pin, mode) {
+        tracing::error!(interface = interface.name, %error, "no packet is judged any more");
+    }
+}
+
+fn update(program: &mut Xdp, old: Attachment) -> Result<Attachment, KernelError> {
+    let interface = old.interface.name.clone();
+    let refused = |reason| KernelError::Attach { interface, reason };
+    let update = || {
+        let link = XdpLink::try_from(old.link).map_err(|error| error.to_string())?;
+        let link = program
+            .attach_to_link(link)
+            .and_then(|id| program.take_link(id))
+            .map_err(|error| reason(&error))?;
+        FdLink::try_from(link).map_err(|error| error.to_string())
+    };
+    let link = update().map_err(refused)?;
+    Ok(Attachment { link, ..old })
+}
+
+fn attach_new(
+    program: &mut Xdp,
+    interface: &Interface,
+    pin: PathBuf,
+    mode: Mode,
+) -> Result<Attachment, KernelError> {
+    let (link, mode) = link_new(program, interface, mode)?;
     let link = link.pin(&pin).map_err(|error| KernelError::Attach {
         interface: interface.name.clone(),
         reason: format!("can't pin the link at {}: {error}", pin.display()),
     })?;
-    Ok(Attach::New(Attachment {
-        interface: interface.clone(),
-        mode: attached,
-        pin,
-        link: link.into(),
-    }))
-}
-
-fn update(
-    program: &mut Xdp,
-    interface: &Interface,
-    mode: AttachedMode,
-    pin: PathBuf,
-    link: FdLink,
-) -> Result<Attachment, KernelError> {
-    let refused = |reason: String| KernelError::Attach {
-        interface: interface.name.clone(),
-        reason,
-    };
-    let link = XdpLink::try_from(link).map_err(|error| refused(error.to_string()))?;
-    let link = program
-        .attach_to_link(link)
-        .and_then(|id| program.take_link(id))
-        .map_err(|error| refused(reason(&error)))?;
     Ok(Attachment {
         interface: interface.clone(),
         mode,
+        temporary: true,
         pin,
-        link: FdLink::try_from(link).map_err(|error| refused(error.to_string()))?,
+        link: link.into(),
     })
 }
 
-fn attach_new(
+fn link_new(
     program: &mut Xdp,
     interface: &Interface,
     mode: Mode,
@@ -241,13 +255,9 @@ fn link_ifindex(link_id: u32) -> Option<u32> {
 }
 
 /// Removes the links of interfaces that are configured no more, and so detaches their programs.
-pub(super) fn remove_stale(pin_dir: &Path, configured: &[Interface]) -> Result<(), KernelError> {
-    let keep: Vec<PathBuf> = configured
-        .iter()
-        .map(|interface| link_pin(pin_dir, &interface.name))
-        .collect();
+pub(super) fn remove_stale(pin_dir: &Path, attached: &[Attachment]) -> Result<(), KernelError> {
     for pin in link_pins(pin_dir)? {
-        if !keep.contains(&pin) {
+        if !attached.iter().any(|attachment| attachment.pin == pin) {
             remove_pin(&pin)?;
             tracing::info!(pin = %pin.display(), "detached from an interface that is not configured any more");
         }

@@ -147,9 +147,18 @@ impl KernelError {
                 "stop that one, or give this one another pin_dir and other interfaces".to_owned()
             }
             Self::Full { .. } => "lift some bans, or ban a wider prefix".to_owned(),
-            Self::Load(_) | Self::Attach { .. } | Self::Map { .. } | Self::Io { .. } => {
-                String::new()
+            Self::Load(_) => "Linux 5.18 is needed; `dmesg` may say more".to_owned(),
+            Self::Attach { interface, .. } => format!(
+                "`ip -d link show dev {interface}` and `bpftool link` show what is attached; \
+                 mode = \"generic\" in [xdp] works with every driver"
+            ),
+            Self::Map { map, .. } => format!(
+                "`bpftool map show name {map}` shows it; restarting flytrap opens or makes it anew"
+            ),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "run as root".to_owned()
             }
+            Self::Io { .. } => String::new(),
         }
     }
 

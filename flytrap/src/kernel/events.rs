@@ -55,10 +55,10 @@ impl Events {
         deprecated,
         reason = "its successor is unsafe; these two own their descriptors and never change them"
     )]
-    pub(super) fn new(sources: Sources) -> io::Result<Self> {
+    pub(super) fn new(drops: RingBuf<MapData>, logger: EbpfLogger<ToTracing>) -> io::Result<Self> {
         Ok(Self {
-            drops: AsyncFd::new(sources.drops)?,
-            diagnostics: AsyncFd::new(sources.diagnostics)?,
+            drops: AsyncFd::new(drops)?,
+            diagnostics: AsyncFd::new(Diagnostics(logger))?,
         })
     }
 
@@ -92,14 +92,8 @@ impl std::fmt::Debug for Events {
     }
 }
 
-/// Where events come from, before there is a runtime to wait in.
-pub(super) struct Sources {
-    pub(super) drops: RingBuf<MapData>,
-    pub(super) diagnostics: Diagnostics,
-}
-
 /// Reads what the program logs.
-pub(super) struct Diagnostics(pub(super) EbpfLogger<ToTracing>);
+struct Diagnostics(EbpfLogger<ToTracing>);
 
 impl AsRawFd for Diagnostics {
     fn as_raw_fd(&self) -> RawFd {
@@ -119,7 +113,7 @@ impl log::Log for ToTracing {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        tracing::debug!(target: "flytrap::kernel::program", "{}", record.args());
+        tracing::debug!(target: LOG_TARGET, "{}", record.args());
     }
 
     fn flush(&self) {}

@@ -16,14 +16,13 @@ use std::time::Duration;
 
 pub use error::KernelError;
 pub use events::{DropEvent, Events};
-pub use flytrap_common::abi::Outcome as VerdictReason;
+pub use flytrap_common::abi::{EXACT_BANS, Outcome as VerdictReason, PREFIX_BANS};
 pub use plane::{InterfaceStatus, KernelPlane, KernelSettings, KernelStatus, program};
 
 use crate::types::Prefix;
 
 /// How an XDP program is to be attached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// In the driver, before the kernel allocates anything. An error where the driver can't.
     #[default]
@@ -35,8 +34,7 @@ pub enum Mode {
 }
 
 /// How an XDP program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttachedMode {
     /// In the driver.
     Native,
@@ -75,7 +73,7 @@ pub struct ActiveBan {
 }
 
 /// Packets and their bytes, link-layer headers included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PacketCount {
     /// Packets.
     pub packets: u64,
@@ -85,8 +83,8 @@ pub struct PacketCount {
 
 /// Who is kept out before the gateway sees a packet.
 ///
-/// Calls are system calls of microseconds, but for [`Blocklist::bans`], which takes as long as
-/// there are bans.
+/// Calls are system calls of microseconds, but for [`Blocklist::bans`], which takes the longer the
+/// more bans there are and keeps no other call waiting.
 pub trait Blocklist: Send + Sync + 'static {
     /// Bans; in force when it returns. A ban of the same target is replaced. Under the same id it
     /// keeps its counters, but for packets that are counted meanwhile; a new id starts from zero.
@@ -100,10 +98,6 @@ pub trait Blocklist: Send + Sync + 'static {
 
     /// Makes `prefixes` the allowlist. What stays in it is exempt without a gap.
     fn set_allowlist(&self, prefixes: &[Prefix]) -> Result<(), KernelError>;
-
-    /// What became of packets since the program was first attached, in the order of
-    /// [`VerdictReason::ALL`].
-    fn counters(&self) -> Result<Vec<(VerdictReason, PacketCount)>, KernelError>;
 }
 
 /// No XDP: bans hold at accept only, and nothing is counted.
@@ -125,9 +119,5 @@ impl Blocklist for NoKernel {
 
     fn set_allowlist(&self, _prefixes: &[Prefix]) -> Result<(), KernelError> {
         Ok(())
-    }
-
-    fn counters(&self) -> Result<Vec<(VerdictReason, PacketCount)>, KernelError> {
-        Ok(Vec::new())
     }
 }

@@ -13,9 +13,9 @@ use flytrap_common::abi::{ABI_VERSION, Config, MAP_EVENTS, MAPS, PROGRAM};
 use rustix::fs::{FlockOperation, Mode as FsMode, OFlags};
 use rustix::io::Errno;
 
-use super::attach::{self, Attach, Attachment};
+use super::attach::{self, Attachment};
 use super::error::KernelError;
-use super::events::{Diagnostics, Events, LOG_TARGET, Sources, ToTracing};
+use super::events::{Events, LOG_TARGET, ToTracing};
 use super::tables::{Tables, take_map};
 use super::{
     ActiveBan, AttachedMode, Blocklist, KernelBan, Mode, PacketCount, VerdictReason, preflight,
@@ -51,23 +51,19 @@ pub struct KernelSettings {
 }
 
 /// What is in force, asked of the kernel at the time.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelStatus {
     /// The program's id, as in `bpftool prog`.
     pub program_id: u32,
-    /// Where maps and links are pinned.
-    pub pin_dir: PathBuf,
     /// The configured interfaces.
     pub interfaces: Vec<InterfaceStatus>,
 }
 
 /// An interface and whether packets are judged on it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InterfaceStatus {
     /// Its name when it was attached.
     pub name: String,
-    /// Its index.
-    pub ifindex: u32,
     /// How it was attached.
     pub mode: AttachedMode,
     /// Whether it has FlyTrap's program now.
@@ -79,8 +75,7 @@ pub struct KernelPlane {
     settings: KernelSettings,
     program_id: u32,
     tables: Mutex<Tables>,
-    sources: Mutex<Option<Sources>>,
-    attachments: Mutex<Vec<Attachment>>,
+    state: Mutex<State>,
     /// Held, so that no other gateway takes over the pins while this one runs.
     _ours: OwnedFd,
 }
@@ -89,8 +84,12 @@ impl KernelPlane {
     /// Loads the program and attaches it to every interface, or changes nothing and says why.
     ///
     /// Pins of an earlier start are taken over: bans and counters stay, and where its program is
-    /// still attached this one takes its place between two packets.
-    pub fn start(settings: KernelSettings) -> Result<Self, KernelError> {
+    /// still attached this one takes its place between two packets. Until [`keep`](Self::keep) is
+    /// called, dropping the plane takes back what the start made.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with IO enabled.
+    pub fn start(settings: KernelSettings) -> Result<(Self, Events), KernelError> {
         let object = program()?;
         preflight::privileged()?;
         preflight::has_btf()?;
@@ -102,49 +101,55 @@ impl KernelPlane {
             attach::check_free(pin_dir, interface)?;
         }
 
-        let mut made = Made::default();
-        let result = Loaded::new(object, &settings, &mut made).and_then(|mut loaded| {
+        let mut state = State::default();
+        let result = Loaded::new(object, &settings, &mut state).and_then(|mut loaded| {
             let program = xdp(&mut loaded.ebpf, PROGRAM)?;
             for interface in &interfaces {
-                match attach::attach(program, pin_dir, interface, settings.mode)? {
-                    Attach::Updated(attachment) => made.updated.push(attachment),
-                    Attach::New(attachment) => made.attached.push(attachment),
-                }
+                let attachment = attach::attach(program, pin_dir, interface, settings.mode)?;
+                state.attachments.push(attachment);
             }
-            attach::remove_stale(pin_dir, &interfaces)?;
             Ok(loaded)
         });
         match result {
-            Ok(loaded) => Ok(Self {
-                program_id: loaded.program_id,
-                tables: Mutex::new(loaded.tables),
-                sources: Mutex::new(Some(loaded.sources)),
-                attachments: Mutex::new(made.attachments()),
-                _ours: loaded.ours,
-                settings,
-            }),
+            Ok(loaded) => {
+                let plane = Self {
+                    program_id: loaded.program_id,
+                    tables: Mutex::new(loaded.tables),
+                    state: Mutex::new(state),
+                    _ours: loaded.ours,
+                    settings,
+                };
+                Ok((plane, loaded.events))
+            }
             Err(error) => {
-                made.undo(pin_dir);
+                if let Err(error) = state.take_back(pin_dir) {
+                    tracing::error!(%error, "a failed start could not be undone completely");
+                }
                 Err(error)
             }
         }
     }
 
-    /// The reported drops; `None` from the second call on. Has to be called in a tokio runtime
-    /// with IO enabled.
-    pub fn take_events(&self) -> Result<Option<Events>, KernelError> {
-        lock(&self.sources)
-            .take()
-            .map(Events::new)
-            .transpose()
-            .map_err(KernelError::io("waiting for the kernel's events"))
+    /// Makes the start final, once nothing else can fail: the links of interfaces that are
+    /// configured no more are removed, and from now on `detach_on_exit` says what the end leaves.
+    pub fn keep(&self) -> Result<(), KernelError> {
+        let mut state = lock(&self.state);
+        attach::remove_stale(&self.settings.pin_dir, &state.attachments)?;
+        let detach = self.settings.detach_on_exit;
+        for attachment in &mut state.attachments {
+            attachment.temporary = detach;
+        }
+        state.directory = detach;
+        let maps: &[&str] = if detach { &MAPS } else { &[] };
+        let pin = |map| self.settings.pin_dir.join(map);
+        state.pins = maps.iter().map(pin).collect();
+        Ok(())
     }
 
     /// What is in force now.
     pub fn status(&self) -> KernelStatus {
         let interface = |attachment: &Attachment| InterfaceStatus {
             name: attachment.interface.name.clone(),
-            ifindex: attachment.interface.index,
             mode: attachment.mode,
             attached: attach::current(&attachment.interface)
                 .ok()
@@ -153,30 +158,27 @@ impl KernelPlane {
         };
         KernelStatus {
             program_id: self.program_id,
-            pin_dir: self.settings.pin_dir.clone(),
-            interfaces: lock(&self.attachments).iter().map(interface).collect(),
+            interfaces: lock(&self.state)
+                .attachments
+                .iter()
+                .map(interface)
+                .collect(),
         }
     }
 
-    /// Ends this process's part: with `detach_on_exit` the program is off every interface and
-    /// all pins are gone when it returns; else everything stays in force. Does nothing the second
-    /// time. Dropping closes too, but can only log an error.
+    /// What became of packets since the program was first attached, in the order of
+    /// [`VerdictReason::ALL`].
+    pub fn counters(&self) -> Result<Vec<(VerdictReason, PacketCount)>, KernelError> {
+        lock(&self.tables).counters()
+    }
+
+    /// Ends this process's part. After [`keep`](Self::keep): with `detach_on_exit` the program is
+    /// off every interface and all pins are gone when it returns, else everything stays in force.
+    /// Before it: what the start made is gone, what it found stays. Does nothing the second time.
+    /// Dropping closes too, but can only log an error.
     pub fn close(&self) -> Result<(), KernelError> {
-        let attachments = std::mem::take(&mut *lock(&self.attachments));
-        if !self.settings.detach_on_exit {
-            return Ok(());
-        }
-        let pin_dir = self.settings.pin_dir.as_path();
-        // All of them, whatever becomes of one.
-        let mut result = Ok(());
-        for attachment in attachments {
-            result = result.and(attachment.detach());
-        }
-        for map in MAPS {
-            result = result.and(attach::remove_pin(&pin_dir.join(map)));
-        }
-        remove_empty(pin_dir);
-        result
+        let state = std::mem::take(&mut *lock(&self.state));
+        state.take_back(&self.settings.pin_dir)
     }
 }
 
@@ -199,23 +201,20 @@ impl std::fmt::Debug for KernelPlane {
 
 impl Blocklist for KernelPlane {
     fn ban(&self, ban: &KernelBan) -> Result<(), KernelError> {
-        lock(&self.tables).ban(ban)
+        lock(&self.tables).bans_mut().ban(ban)
     }
 
     fn lift(&self, target: Prefix) -> Result<bool, KernelError> {
-        lock(&self.tables).lift(target)
+        lock(&self.tables).bans_mut().lift(target)
     }
 
     fn bans(&self) -> Result<Vec<ActiveBan>, KernelError> {
-        lock(&self.tables).bans()
+        let tables = lock(&self.tables).bans().reopened()?;
+        tables.list()
     }
 
     fn set_allowlist(&self, prefixes: &[Prefix]) -> Result<(), KernelError> {
         lock(&self.tables).set_allowlist(prefixes)
-    }
-
-    fn counters(&self) -> Result<Vec<(VerdictReason, PacketCount)>, KernelError> {
-        lock(&self.tables).counters()
     }
 }
 
@@ -224,14 +223,18 @@ struct Loaded {
     ebpf: Ebpf,
     program_id: u32,
     tables: Tables,
-    sources: Sources,
+    events: Events,
     ours: OwnedFd,
 }
 
 impl Loaded {
-    fn new(object: &[u8], settings: &KernelSettings, made: &mut Made) -> Result<Self, KernelError> {
+    fn new(
+        object: &[u8],
+        settings: &KernelSettings,
+        state: &mut State,
+    ) -> Result<Self, KernelError> {
         let pin_dir = settings.pin_dir.as_path();
-        made.directory = !pin_dir.exists();
+        state.directory = !pin_dir.exists();
         fs::create_dir_all(pin_dir)
             .map_err(KernelError::io(format!("making {}", pin_dir.display())))?;
         let ours = claim(pin_dir)?;
@@ -239,7 +242,7 @@ impl Loaded {
         for map in MAPS {
             let pin = pin_dir.join(map);
             if !pin.exists() {
-                made.pins.push(pin.clone());
+                state.pins.push(pin.clone());
             }
             loader.map_pin_path(map, pin);
         }
@@ -256,6 +259,8 @@ impl Loaded {
         let logger = EbpfLogger::init_with_logger(&mut ebpf, ToTracing).map_err(|error| {
             KernelError::io("opening the program's log")(std::io::Error::other(error))
         })?;
+        let events = Events::new(drops, logger)
+            .map_err(KernelError::io("waiting for the kernel's events"))?;
         let program = xdp(&mut ebpf, PROGRAM)?;
         program.load().map_err(|error| load_error(error.into()))?;
         let info = program.info().map_err(|error| load_error(error.into()))?;
@@ -263,40 +268,39 @@ impl Loaded {
             program_id: info.id(),
             ebpf,
             tables,
+            events,
             ours,
-            sources: Sources {
-                drops,
-                diagnostics: Diagnostics(logger),
-            },
         })
     }
 }
 
-/// What a start has done so far. What it made is taken back when it fails; a link of an earlier
-/// start that it updated stays, as does everything else that was there.
+/// What is attached, and what goes when the plane ends: at first what the start made, so that a
+/// failed one leaves what was there; from [`KernelPlane::keep`] on, everything or nothing.
 #[derive(Default)]
-struct Made {
-    directory: bool,
+struct State {
+    attachments: Vec<Attachment>,
+    /// Pins that go.
     pins: Vec<PathBuf>,
-    attached: Vec<Attachment>,
-    updated: Vec<Attachment>,
+    /// Whether the pin directory goes, if it is empty.
+    directory: bool,
 }
 
-impl Made {
-    fn attachments(mut self) -> Vec<Attachment> {
-        self.updated.append(&mut self.attached);
-        self.updated
-    }
-
-    fn undo(self, pin_dir: &Path) {
-        let mut results: Vec<_> = self.attached.into_iter().map(Attachment::detach).collect();
-        results.extend(self.pins.iter().map(|pin| attach::remove_pin(pin)));
-        for error in results.into_iter().filter_map(Result::err) {
-            tracing::error!(%error, "a failed start could not be undone completely");
+impl State {
+    /// All of it, whatever becomes of one. The first error.
+    fn take_back(self, pin_dir: &Path) -> Result<(), KernelError> {
+        let mut result = Ok(());
+        for attachment in self.attachments {
+            if attachment.temporary {
+                result = result.and(attachment.detach());
+            }
+        }
+        for pin in &self.pins {
+            result = result.and(attach::remove_pin(pin));
         }
         if self.directory {
             remove_empty(pin_dir);
         }
+        result
     }
 }
 

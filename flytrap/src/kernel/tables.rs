@@ -1,12 +1,13 @@
 //! The maps, read and written.
 
 use std::borrow::BorrowMut;
-use std::collections::HashSet;
+use std::collections::{self, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use aya::{Ebpf, Pod};
 use flytrap_common::abi::{
     Address4, Allowed, Ban, Config, Counters, MAP_ALLOW4, MAP_ALLOW6, MAP_BAN4, MAP_BAN6,
@@ -25,6 +26,11 @@ pub(super) struct Tables {
     counters: PerCpuArray<MapData, Counters>,
     allow4: LpmTrie<MapData, Trie4, Allowed>,
     allow6: LpmTrie<MapData, Trie6, Allowed>,
+    bans: BanTables,
+}
+
+/// The maps that hold the bans.
+pub(super) struct BanTables {
     ban4: HashMap<MapData, Address4, Ban>,
     ban6: HashMap<MapData, Network6, Ban>,
     bannet4: LpmTrie<MapData, Trie4, Ban>,
@@ -84,10 +90,12 @@ impl Tables {
             counters: take_map(ebpf, MAP_COUNTERS)?,
             allow4: take_map(ebpf, MAP_ALLOW4)?,
             allow6: take_map(ebpf, MAP_ALLOW6)?,
-            ban4: take_map(ebpf, MAP_BAN4)?,
-            ban6: take_map(ebpf, MAP_BAN6)?,
-            bannet4: take_map(ebpf, MAP_BANNET4)?,
-            bannet6: take_map(ebpf, MAP_BANNET6)?,
+            bans: BanTables {
+                ban4: take_map(ebpf, MAP_BAN4)?,
+                ban6: take_map(ebpf, MAP_BAN6)?,
+                bannet4: take_map(ebpf, MAP_BANNET4)?,
+                bannet6: take_map(ebpf, MAP_BANNET6)?,
+            },
         })
     }
 
@@ -97,6 +105,54 @@ impl Tables {
             .map_err(KernelError::map(MAP_CONFIG))
     }
 
+    pub(super) fn bans(&self) -> &BanTables {
+        &self.bans
+    }
+
+    pub(super) fn bans_mut(&mut self) -> &mut BanTables {
+        &mut self.bans
+    }
+
+    pub(super) fn set_allowlist(&mut self, prefixes: &[Prefix]) -> Result<(), KernelError> {
+        let wanted: HashSet<Prefix> = prefixes.iter().copied().collect();
+        let value = Allowed { reserved: 0 };
+        for prefix in &wanted {
+            match trie_key(*prefix) {
+                Ok(key) => {
+                    let written = self.allow4.insert(&key, value, 0);
+                    written.map_err(insert_error(MAP_ALLOW4))?;
+                }
+                Err(key) => {
+                    let written = self.allow6.insert(&key, value, 0);
+                    written.map_err(insert_error(MAP_ALLOW6))?;
+                }
+            }
+        }
+        remove_others(&mut self.allow4, MAP_ALLOW4, |key| {
+            wanted.contains(&prefix4(key))
+        })?;
+        remove_others(&mut self.allow6, MAP_ALLOW6, |key| {
+            wanted.contains(&prefix6(key))
+        })
+    }
+
+    pub(super) fn counters(&self) -> Result<Vec<(Outcome, PacketCount)>, KernelError> {
+        let per_cpu = self
+            .counters
+            .get(&0, 0)
+            .map_err(KernelError::map(MAP_COUNTERS))?;
+        let mut sums = Outcome::ALL.map(|outcome| (outcome, PacketCount::default()));
+        for counters in per_cpu.iter() {
+            for ((_, sum), count) in sums.iter_mut().zip(counters.counts()) {
+                sum.packets = sum.packets.saturating_add(count.packets);
+                sum.bytes = sum.bytes.saturating_add(count.bytes);
+            }
+        }
+        Ok(sums.into())
+    }
+}
+
+impl BanTables {
     pub(super) fn ban(&mut self, ban: &KernelBan) -> Result<(), KernelError> {
         let value = Ban {
             deadline: now().saturating_add(nanoseconds(ban.remaining)),
@@ -140,67 +196,44 @@ impl Tables {
         }
     }
 
-    pub(super) fn bans(&self) -> Result<Vec<ActiveBan>, KernelError> {
+    /// The same tables under handles of their own: reading all of them takes long, and nobody has
+    /// to wait for it.
+    pub(super) fn reopened(&self) -> Result<Self, KernelError> {
+        Ok(Self {
+            ban4: reopened(&self.ban4, MAP_BAN4)?,
+            ban6: reopened(&self.ban6, MAP_BAN6)?,
+            bannet4: reopened(&self.bannet4, MAP_BANNET4)?,
+            bannet6: reopened(&self.bannet6, MAP_BANNET6)?,
+        })
+    }
+
+    pub(super) fn list(&self) -> Result<Vec<ActiveBan>, KernelError> {
         let now = now();
-        let mut bans = Vec::new();
+        // The kernel starts over when the entry it stands at is removed meanwhile.
+        let mut bans = collections::HashMap::new();
+        let mut add = |target, ban: &Ban| {
+            bans.insert(target, active(target, ban, now));
+        };
         for entry in &self.ban4 {
             let (key, ban) = entry.map_err(KernelError::map(MAP_BAN4))?;
             let address = Ipv4Addr::from(key.address);
-            bans.push(active(Prefix::covering(address.into(), 32), &ban, now));
+            add(Prefix::covering(address.into(), 32), &ban);
         }
         for entry in &self.ban6 {
             let (key, ban) = entry.map_err(KernelError::map(MAP_BAN6))?;
             let upper = u128::from(u64::from_be_bytes(key.network)) << 64;
             let address = Ipv6Addr::from_bits(upper);
-            bans.push(active(Prefix::covering(address.into(), 64), &ban, now));
+            add(Prefix::covering(address.into(), 64), &ban);
         }
         for entry in &self.bannet4 {
             let (key, ban) = entry.map_err(KernelError::map(MAP_BANNET4))?;
-            bans.push(active(prefix4(&key), &ban, now));
+            add(prefix4(&key), &ban);
         }
         for entry in &self.bannet6 {
             let (key, ban) = entry.map_err(KernelError::map(MAP_BANNET6))?;
-            bans.push(active(prefix6(&key), &ban, now));
+            add(prefix6(&key), &ban);
         }
-        Ok(bans)
-    }
-
-    pub(super) fn set_allowlist(&mut self, prefixes: &[Prefix]) -> Result<(), KernelError> {
-        let wanted: HashSet<Prefix> = prefixes.iter().copied().collect();
-        let value = Allowed { reserved: 0 };
-        for prefix in &wanted {
-            match trie_key(*prefix) {
-                Ok(key) => {
-                    let written = self.allow4.insert(&key, value, 0);
-                    written.map_err(insert_error(MAP_ALLOW4))?;
-                }
-                Err(key) => {
-                    let written = self.allow6.insert(&key, value, 0);
-                    written.map_err(insert_error(MAP_ALLOW6))?;
-                }
-            }
-        }
-        remove_others(&mut self.allow4, MAP_ALLOW4, |key| {
-            wanted.contains(&prefix4(key))
-        })?;
-        remove_others(&mut self.allow6, MAP_ALLOW6, |key| {
-            wanted.contains(&prefix6(key))
-        })
-    }
-
-    pub(super) fn counters(&self) -> Result<Vec<(Outcome, PacketCount)>, KernelError> {
-        let per_cpu = self
-            .counters
-            .get(&0, 0)
-            .map_err(KernelError::map(MAP_COUNTERS))?;
-        let mut sums = Outcome::ALL.map(|outcome| (outcome, PacketCount::default()));
-        for counters in per_cpu.iter() {
-            for ((_, sum), count) in sums.iter_mut().zip(counters.counts()) {
-                sum.packets = sum.packets.saturating_add(count.packets);
-                sum.bytes = sum.bytes.saturating_add(count.bytes);
-            }
-        }
-        Ok(sums.into())
+        Ok(bans.into_values().collect())
     }
 }
 
@@ -214,6 +247,19 @@ where
     ebpf.take_map(name)
         .ok_or_else(missing)
         .and_then(T::try_from)
+        .map_err(KernelError::map(name))
+}
+
+fn reopened<M, K, V>(map: &M, name: &'static str) -> Result<M, KernelError>
+where
+    M: IterableMap<K, V> + TryFrom<Map, Error = MapError>,
+    K: Pod,
+{
+    let fd = map.map().fd().as_fd().try_clone_to_owned();
+    let fd = fd.map_err(KernelError::io(format!("opening {name} once more")))?;
+    MapData::from_fd(fd)
+        .and_then(Map::from_map_data)
+        .and_then(M::try_from)
         .map_err(KernelError::map(name))
 }
 

@@ -5,36 +5,33 @@
 mod tracker;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
+
+use flytrap_common::abi::reason;
 
 pub use tracker::{Sentence, Tracker};
 
 /// One counted misdeed of a source.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Offence {
     /// A login that isn't parsable or whose signature isn't valid.
     AuthFailed,
-    /// Something asked for that the policy doesn't permit.
+    /// A CONNECT of a proven wallet that the policy doesn't admit, or not with its will.
     AclDenied,
     /// Bytes that break the rules of MQTT.
     Malformed,
-    /// More than a limit lets through.
-    RateExceeded,
     /// A connection opened, and no CONNECT sent in time.
     HandshakeTimeout,
 }
 
 impl Offence {
     /// Every kind.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 4] = [
         Self::AuthFailed,
         Self::AclDenied,
         Self::Malformed,
-        Self::RateExceeded,
         Self::HandshakeTimeout,
     ];
 
@@ -44,19 +41,17 @@ impl Offence {
             Self::AuthFailed => "auth-failed",
             Self::AclDenied => "acl-denied",
             Self::Malformed => "malformed",
-            Self::RateExceeded => "rate-exceeded",
             Self::HandshakeTimeout => "handshake-timeout",
         }
     }
 
-    /// Its number in kernel maps: never 0, which is a ban by hand, and never changed.
+    /// Its number in kernel maps and events, of [`flytrap_common::abi::reason`].
     pub fn code(self) -> u8 {
         match self {
-            Self::AuthFailed => 1,
-            Self::AclDenied => 2,
-            Self::Malformed => 3,
-            Self::RateExceeded => 4,
-            Self::HandshakeTimeout => 5,
+            Self::AuthFailed => reason::AUTH_FAILED,
+            Self::AclDenied => reason::ACL_DENIED,
+            Self::Malformed => reason::MALFORMED,
+            Self::HandshakeTimeout => reason::HANDSHAKE_TIMEOUT,
         }
     }
 
@@ -88,61 +83,91 @@ impl FromStr for Offence {
     }
 }
 
+/// What a ban is for. Shown and stored as the offence's name, or `by-hand`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// A rule of the configuration was broken.
+    Offence(Offence),
+    /// An operator wants it.
+    ByHand,
+}
+
+impl Reason {
+    /// Every reason.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let offences = Offence::ALL.into_iter().map(Self::Offence);
+        offences.chain([Self::ByHand])
+    }
+
+    /// Its number in kernel maps and events, of [`flytrap_common::abi::reason`].
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Offence(offence) => offence.code(),
+            Self::ByHand => reason::BY_HAND,
+        }
+    }
+
+    /// The reason with this number. One that another version may have given reads as by hand.
+    pub fn from_code(code: u8) -> Self {
+        Offence::from_code(code).map_or(Self::ByHand, Self::Offence)
+    }
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Offence(offence) => offence.as_str(),
+            Self::ByHand => "by-hand",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Reason {
+    type Err = UnknownOffence;
+
+    fn from_str(text: &str) -> Result<Self, UnknownOffence> {
+        match text {
+            "by-hand" => Ok(Self::ByHand),
+            _ => text.parse().map(Self::Offence),
+        }
+    }
+}
+
 /// How many of one offence are too many, and what they cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// What is counted.
     pub offence: Offence,
-    /// This many are borne; the next one bans. At most [`Rule::MORE_THAN_MAX`].
+    /// This many are borne; the next one bans. Each takes memory: at most
+    /// [`Rule::MORE_THAN_MAX`].
     pub more_than: u32,
     /// Whether a successful login of the source ends the row.
     pub consecutive: bool,
-    /// Offences older than this no longer count.
+    /// Offences older than this no longer count. Within [`Rule::WINDOW`].
     pub window: Duration,
-    /// How long the first ban lasts; each further one lasts twice as long as the last.
+    /// How long the first ban lasts; each further one lasts twice as long as the last. From
+    /// [`Rule::BAN_MIN`] to `ban_max`.
     pub ban: Duration,
-    /// No ban lasts longer; after this long without ban and offence a source starts afresh.
+    /// No ban lasts longer; after this long without ban and offence a source starts afresh. At
+    /// most [`Rule::BAN_MAX`].
     pub ban_max: Duration,
-}
-
-/// Why a rule makes no sense.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadRule {
-    /// Each counted offence takes memory.
-    #[error("`more_than` is at most {max}", max = Rule::MORE_THAN_MAX)]
-    MoreThan,
-    /// Nothing would ever be counted.
-    #[error("`window` must be longer than 0")]
-    Window,
-    /// The kernel and the database count bans in seconds.
-    #[error("`ban` must be at least 1 s and at most `ban_max`")]
-    Ban,
-    /// Deadlines must stay representable.
-    #[error("`ban_max` is at most 3650 days")]
-    BanMax,
 }
 
 impl Rule {
     /// The highest `more_than`.
     pub const MORE_THAN_MAX: u32 = 10_000;
-    /// The highest `ban_max`, and the longest ban there is.
-    pub const BAN_MAX: Duration = Duration::from_hours(3_650 * 24);
-
-    /// # Errors
-    /// What makes no sense in it.
-    pub fn check(&self) -> Result<(), BadRule> {
-        if self.more_than > Self::MORE_THAN_MAX {
-            Err(BadRule::MoreThan)
-        } else if self.window.is_zero() {
-            Err(BadRule::Window)
-        } else if self.ban < Duration::from_secs(1) || self.ban > self.ban_max {
-            Err(BadRule::Ban)
-        } else if self.ban_max > Self::BAN_MAX {
-            Err(BadRule::BanMax)
-        } else {
-            Ok(())
-        }
-    }
+    /// The shortest and the longest `window`.
+    pub const WINDOW: RangeInclusive<Duration> =
+        Duration::from_secs(1)..=Duration::from_hours(30 * 24);
+    /// The shortest ban there is, by rule or by hand.
+    pub const BAN_MIN: Duration = Duration::from_secs(1);
+    /// The longest ban there is, by rule or by hand.
+    pub const BAN_MAX: Duration = Duration::from_hours(400 * 24);
 
     /// How long a ban lasts after `before` earlier ones.
     fn duration(&self, before: u32) -> Duration {
@@ -168,73 +193,37 @@ impl Default for Rule {
 
 #[cfg(test)]
 mod tests {
+    use flytrap_common::abi::Outcome;
+
     use super::*;
 
     #[test]
     fn names_and_codes_are_stable_and_lead_back() {
-        let names: Vec<_> = Offence::ALL
-            .iter()
-            .map(|o| (o.code(), o.as_str()))
-            .collect();
+        let names: Vec<_> = Reason::all().map(|o| (o.code(), o.as_str())).collect();
         assert_eq!(
             names,
             [
                 (1, "auth-failed"),
                 (2, "acl-denied"),
                 (3, "malformed"),
-                (4, "rate-exceeded"),
                 (5, "handshake-timeout"),
+                (0, "by-hand"),
             ]
         );
-        for offence in Offence::ALL {
-            assert_eq!(Offence::from_code(offence.code()), Some(offence));
-            assert_eq!(offence.as_str().parse(), Ok(offence));
-            assert_eq!(
-                serde_json::to_string(&offence).unwrap(),
-                format!("\"{offence}\"")
-            );
+        for reason in Reason::all() {
+            assert_eq!(Reason::from_code(reason.code()), reason);
+            assert_eq!(reason.as_str().parse(), Ok(reason));
         }
-        assert_eq!(Offence::from_code(0), None);
-        assert!("bad-hair".parse::<Offence>().is_err());
+        assert_eq!(Offence::from_code(reason::BY_HAND), None);
+        assert_eq!(Reason::from_code(reason::RATE_EXCEEDED), Reason::ByHand);
+        assert!("bad-hair".parse::<Reason>().is_err());
     }
 
     #[test]
-    fn rules_without_sense_are_refused() {
-        let rule = Rule::default();
-        assert_eq!(rule.check(), Ok(()));
-        let zero = Duration::ZERO;
-        for (bad, why) in [
-            (
-                Rule {
-                    more_than: u32::MAX,
-                    ..rule
-                },
-                BadRule::MoreThan,
-            ),
-            (
-                Rule {
-                    window: zero,
-                    ..rule
-                },
-                BadRule::Window,
-            ),
-            (Rule { ban: zero, ..rule }, BadRule::Ban),
-            (
-                Rule {
-                    ban_max: Duration::from_secs(599),
-                    ..rule
-                },
-                BadRule::Ban,
-            ),
-            (
-                Rule {
-                    ban_max: Duration::MAX,
-                    ..rule
-                },
-                BadRule::BanMax,
-            ),
-        ] {
-            assert_eq!(bad.check(), Err(why));
+    fn each_reason_has_a_counter_of_its_own_in_the_kernel() {
+        for reason in Reason::all() {
+            let counted = Outcome::of_ban(reason.code().into()).name();
+            assert_eq!(counted, format!("drop_{reason}").replace('-', "_"));
         }
     }
 }

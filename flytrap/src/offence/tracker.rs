@@ -9,8 +9,6 @@ use crate::types::Prefix;
 /// A source went too far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sentence {
-    /// Which offence was one too many.
-    pub offence: Offence,
     /// How long the source is to be kept out.
     pub duration: Duration,
     /// The how manieth sentence in a row of this source it is, from 1.
@@ -52,7 +50,7 @@ impl Tracker {
     /// Sources and offences remembered by default: a few megabytes.
     pub const CAPACITY: usize = 1 << 17;
 
-    /// A tracker that has seen nothing. Rules should have passed [`Rule::check`].
+    /// A tracker that has seen nothing.
     pub fn new(rules: Vec<Rule>, capacity: usize) -> Self {
         let memory = rules
             .iter()
@@ -103,7 +101,6 @@ impl Tracker {
             history.sentences = history.sentences.saturating_add(1);
             history.quiet_since = now.saturating_add(duration);
             Sentence {
-                offence,
                 duration,
                 repeat: history.sentences,
             }
@@ -143,8 +140,8 @@ impl Tracker {
         self.take(source);
     }
 
-    /// How many sources are remembered.
-    pub fn sources(&self) -> usize {
+    #[cfg(test)]
+    fn sources(&self) -> usize {
         self.sources.len()
     }
 
@@ -215,7 +212,6 @@ mod tests {
         assert_eq!(
             sentence,
             Sentence {
-                offence: AUTH,
                 duration: Duration::from_mins(10),
                 repeat: 1
             }

@@ -7,9 +7,10 @@ use std::time::Instant;
 use super::Surroundings;
 use crate::bans::{LiveSession, Standing};
 use crate::events::{
-    DeliveryDenied, LoginAccepted, LoginRefusal, LoginRefused, MalformedPacket, PublishDenied,
-    SessionEnded, SubscribeDenied, UpstreamFailed, WillDenied,
+    Deniable, Denied, LoginAccepted, LoginRefusal, LoginRefused, MalformedPacket, SessionEnded,
+    UpstreamFailed,
 };
+use crate::metrics::SessionGuard;
 use crate::session::{Asked, Cause, Close, LoginRefusal as Refused, Note, Output};
 use crate::types::Principal;
 
@@ -17,7 +18,7 @@ pub(super) struct Reporter {
     peer: SocketAddr,
     surroundings: Arc<Surroundings>,
     /// Since when somebody is logged in.
-    login: Option<(Instant, Option<LiveSession>)>,
+    login: Option<(Instant, Option<LiveSession>, SessionGuard)>,
 }
 
 impl Reporter {
@@ -63,7 +64,7 @@ impl Reporter {
                 // Anybody can make a wallet that only has what everybody has: that proves nothing
                 // in favour of its address.
                 let live = entitled.then(|| self.surroundings.bans.session_opened(self.peer.ip()));
-                self.login = Some((Instant::now(), live));
+                self.login = Some((Instant::now(), live, metrics.session()));
                 LoginAccepted {
                     peer: self.peer,
                     wallet: *wallet,
@@ -80,37 +81,20 @@ impl Reporter {
                 let Some(Principal { wallet, client_id }) = principal else {
                     return;
                 };
-                let (wallet, topic) = (*wallet, text);
-                match asked {
-                    Asked::Publish => PublishDenied {
-                        wallet,
-                        client_id,
-                        topic,
-                        reason,
-                    }
-                    .emit(metrics),
-                    Asked::Subscribe => SubscribeDenied {
-                        wallet,
-                        client_id,
-                        filter: text,
-                        reason,
-                    }
-                    .emit(metrics),
-                    Asked::Delivery => DeliveryDenied {
-                        wallet,
-                        client_id,
-                        topic,
-                        reason,
-                    }
-                    .emit(metrics),
-                    Asked::Will => WillDenied {
-                        wallet,
-                        client_id,
-                        topic,
-                        reason,
-                    }
-                    .emit(metrics),
+                let what = match asked {
+                    Asked::Publish => Deniable::Publish,
+                    Asked::Subscribe => Deniable::Subscribe,
+                    Asked::Delivery => Deniable::Delivery,
+                    Asked::Will => Deniable::Will,
+                };
+                Denied {
+                    what,
+                    wallet: *wallet,
+                    client_id,
+                    text,
+                    reason,
                 }
+                .emit(metrics);
             }
         }
     }
@@ -133,7 +117,13 @@ impl Reporter {
                         LoginRefusal::Unsupported
                     }
                 };
-                LoginRefused { peer, kind, why }.emit(metrics);
+                LoginRefused {
+                    peer,
+                    wallet: why.wallet(),
+                    kind,
+                    why,
+                }
+                .emit(metrics);
             }
             Cause::Malformed(rule) => MalformedPacket { peer, rule }.emit(metrics),
             Cause::BrokerUnreachable(_) | Cause::BrokerLost | Cause::BrokerMalformed(_) => {
@@ -149,9 +139,15 @@ impl Reporter {
         );
         if by_broker && !logged_in {
             let (kind, why) = (LoginRefusal::Unavailable, &close.cause);
-            LoginRefused { peer, kind, why }.emit(metrics);
+            LoginRefused {
+                peer,
+                wallet: principal.map(|principal| principal.wallet),
+                kind,
+                why,
+            }
+            .emit(metrics);
         }
-        if let (Some((since, _)), Some(principal)) = (self.login.take(), principal) {
+        if let (Some((since, ..)), Some(principal)) = (self.login.take(), principal) {
             SessionEnded {
                 peer,
                 wallet: principal.wallet,
@@ -159,7 +155,7 @@ impl Reporter {
                 cause: &close.cause,
                 duration: since.elapsed(),
             }
-            .emit(metrics);
+            .emit();
         }
     }
 }
