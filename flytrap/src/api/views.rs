@@ -122,6 +122,9 @@ pub struct BanView {
     pub target: Prefix,
     /// `banned`; or `throttled`, while a session of it is alive that proved who it is.
     pub standing: String,
+    /// The kernel refused it: it acts when a connection is accepted, not on packets.
+    #[serde(default)]
+    pub kernel_refused: bool,
     /// The offence, or `by-hand`.
     pub reason: String,
     /// When it began.

@@ -300,6 +300,7 @@ fn view(record: BanRecord) -> BanView {
         id: record.id,
         target: record.target,
         standing: record.standing.as_str().to_owned(),
+        kernel_refused: record.kernel_refused,
         reason: record.reason.to_string(),
         since: record.since,
         until: record.until,

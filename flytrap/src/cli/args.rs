@@ -7,10 +7,8 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use super::token::TokenArgs;
 use crate::config::{DEFAULT_SOCKET, LogLevel, parse_duration, show_duration};
+use crate::offence::Rule;
 use crate::types::{Prefix, SubscriptionFilter, TopicName, Wallet};
-
-/// The longest ban by hand.
-const LONGEST_BAN: Duration = Duration::from_hours(400 * 24);
 
 /// An MQTT gateway: who may do what, who did, and who is kept out
 #[derive(Debug, Parser)]
@@ -152,8 +150,8 @@ pub(super) fn default_socket() -> PathBuf {
 
 fn ban_duration(text: &str) -> Result<Duration, String> {
     let span = whole_seconds(text)?;
-    if span > LONGEST_BAN {
-        let longest = show_duration(LONGEST_BAN);
+    if span > Rule::BAN_MAX {
+        let longest = show_duration(Rule::BAN_MAX);
         return Err(format!("the longest ban lasts {longest}"));
     }
     Ok(span)

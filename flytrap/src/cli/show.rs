@@ -119,7 +119,11 @@ pub(super) fn bans(bans: &[BanView], now: UnixTime) -> String {
             ban.reason.clone(),
             ban.since.to_string(),
             ends(ban.until, now),
-            ban.dropped.map_or_else(|| "-".to_owned(), traffic),
+            match ban.dropped {
+                _ if ban.kernel_refused => "kernel refused it".to_owned(),
+                Some(dropped) => traffic(dropped),
+                None => "-".to_owned(),
+            },
             escape_control(ban.note.as_deref().unwrap_or("")),
         ]);
     }
@@ -127,12 +131,14 @@ pub(super) fn bans(bans: &[BanView], now: UnixTime) -> String {
 }
 
 pub(super) fn banned(ban: &BanView, now: UnixTime) -> String {
-    format!(
-        "{} is {} until {}",
-        ban.target,
-        ban.standing,
-        ends(ban.until, now)
-    )
+    let (target, standing) = (ban.target, &ban.standing);
+    let mut text = format!("{target} is {standing} until {}", ends(ban.until, now));
+    if ban.kernel_refused {
+        text.push_str(
+            "\nwarning: the kernel refused the ban, so it acts only when a connection is accepted",
+        );
+    }
+    text
 }
 
 pub(super) fn answer(answer: &PolicyAnswer) -> String {
@@ -196,6 +202,7 @@ mod tests {
             id: 1,
             target: "192.0.2.7".parse().unwrap(),
             standing: "banned".to_owned(),
+            kernel_refused: false,
             reason: "auth-failed".to_owned(),
             since: UnixTime(1_767_225_600),
             until: UnixTime(1_767_226_200),
