@@ -333,6 +333,7 @@ impl Control for Fake {
             id: 1,
             target: request.target,
             standing: "banned".to_owned(),
+            kernel_refused: false,
             reason: "by-hand".to_owned(),
             since,
             until: since.plus(request.seconds),
