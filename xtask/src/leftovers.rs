@@ -55,7 +55,7 @@ fn processes() -> impl Iterator<Item = String> {
             let command = std::fs::read(directory.join("cmdline")).ok()?;
             let command = String::from_utf8_lossy(&command).replace('\0', " ");
             (program.starts_with(target())
-                || (command.contains("/flytrap-lab-") || command.contains("/flytrap-demo")))
+                || (command.contains("/flytrap-lab-") || command.contains("/run/flytrap-demo/")))
             .then(|| format!("process {pid}: {}", command.trim()))
         })
 }
