@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -13,6 +13,9 @@ use anyhow::{Context, Result, anyhow};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::process::{bound, must};
+
+/// The clients' end of the link.
+const DEVICES_LINK: &str = "dev0";
 
 /// A named network namespace, removed when dropped, and its links with it.
 #[derive(Debug)]
@@ -49,6 +52,10 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
+        // A client that somebody still runs in it would keep it, and the link with it.
+        let mut links = ip();
+        links.args(["-n", &self.name, "link", "delete", DEVICES_LINK]);
+        let _ = links.stderr(Stdio::null()).status();
         if let Err(error) = must(ip().args(["netns", "delete", &self.name])) {
             eprintln!("laboratory: {error:#}");
         }
@@ -172,7 +179,7 @@ impl Net {
             devices: Place::In(Arc::new(devices)),
             interface: Some("gw0".to_owned()),
         };
-        net.link("gw0", "dev0")?;
+        net.link("gw0", DEVICES_LINK)?;
         Ok(net)
     }
 
@@ -183,7 +190,7 @@ impl Net {
             devices: Place::In(Arc::new(Namespace::create(devices)?)),
             interface: Some(interface.to_owned()),
         };
-        net.link(interface, "dev0")?;
+        net.link(interface, DEVICES_LINK)?;
         Ok(net)
     }
 
