@@ -67,3 +67,66 @@ pub fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>
         .map_err(pair)?;
     Ok(Arc::new(config))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A certificate and its key in files of `folder`.
+    fn pair(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
+        let made = rcgen::generate_simple_self_signed(["gw.example.org".to_owned()]).unwrap();
+        let certificate = folder.join(format!("{name}.pem"));
+        let key = folder.join(format!("{name}.key"));
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        (certificate, key)
+    }
+
+    #[test]
+    fn files_that_belong_together_are_taken_and_others_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = pair(folder.path(), "one");
+        let (_, other_key) = pair(folder.path(), "other");
+        assert!(server_config(&certificate, &key).is_ok());
+
+        let refused = |certificate: &Path, key: &Path| {
+            let error = server_config(certificate, key).unwrap_err();
+            (error.to_string(), error)
+        };
+        let (text, error) = refused(&certificate, &other_key);
+        assert!(matches!(error, TlsError::Pair { .. }), "{text}");
+        assert!(
+            text.contains("one.pem") && text.contains("other.key"),
+            "{text}"
+        );
+
+        let empty = folder.path().join("empty.pem");
+        std::fs::write(&empty, "").unwrap();
+        let (text, error) = refused(&empty, &key);
+        assert!(matches!(error, TlsError::NoCertificate { .. }), "{text}");
+        let (text, error) = refused(&certificate, &empty);
+        assert!(
+            matches!(
+                error,
+                TlsError::File {
+                    what: "private key",
+                    ..
+                }
+            ),
+            "{text}"
+        );
+        let missing = folder.path().join("missing.pem");
+        let (text, error) = refused(&missing, &key);
+        assert!(
+            matches!(
+                error,
+                TlsError::File {
+                    what: "certificate",
+                    ..
+                }
+            ),
+            "{text}"
+        );
+        assert!(text.contains("missing.pem"), "{text}");
+    }
+}
