@@ -37,10 +37,12 @@ fn connect(snapshot: &Snapshot, wallet: Wallet, now: UnixTime) -> Decision {
     let holder = snapshot.holder(wallet);
     if holder.owns {
         permit(Why::Owner, None)
+    } else if holder.latest.holds(now) {
+        // The strongest reason comes first: what every wallet has says nothing about this one.
+        let end = holder.latest.end().filter(|_| !snapshot.any_open);
+        permit(Why::Grant, end)
     } else if snapshot.any_open {
         permit(Why::Open, None)
-    } else if holder.latest.holds(now) {
-        permit(Why::Grant, holder.latest.end())
     } else if snapshot.admit == Admit::Any {
         permit(Why::AdmitAny, None)
     } else if holder.latest > Validity::Never {

@@ -137,6 +137,31 @@ fn dollar_topics_are_for_the_configured_wallets_alone() {
     );
 }
 
+/// Every wallet is admitted where a space is open; one that has a grant is known for that.
+#[test]
+fn a_grant_counts_for_more_than_an_open_space() {
+    let grant = Grant {
+        publish: until(1_500),
+        ..NOTHING
+    };
+    let open = Terms {
+        publish: Mode::Open,
+        ..CLOSED
+    };
+    let s = world()
+        .space("plant", FACTORY, CLOSED)
+        .space("square", FACTORY, open)
+        .grant("plant", DEVICE, grant)
+        .done();
+    let why = |wallet| match ask(&s, wallet, Action::Connect, NOW) {
+        Decision::Permit { why, until } => (why, until),
+        Decision::Deny { reason } => panic!("{reason}"),
+    };
+    assert_eq!(why(DEVICE), (Why::Grant, None));
+    assert_eq!(why(STRANGER), (Why::Open, None));
+    assert_eq!(why(FACTORY), (Why::Owner, None));
+}
+
 #[test]
 fn who_is_admitted() {
     let connect = |s: &Snapshot, wallet| ask(s, wallet, Action::Connect, NOW);
