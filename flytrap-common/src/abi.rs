@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// Changes with every change of a type, a map or a number in this module. Pinned maps of another
 /// version are refused, never reinterpreted.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// How many IPv4 addresses, and how many IPv6 /64s, can be banned at a time.
 pub const EXACT_BANS: usize = 1 << 20;
@@ -13,6 +13,8 @@ pub const EXACT_BANS: usize = 1 << 20;
 pub const PREFIX_BANS: usize = 1 << 16;
 /// How many prefixes of each family the allowlist holds.
 pub const ALLOWED_PREFIXES: usize = 1 << 12;
+/// 64-bit words of the set of guarded ports: one bit for each port.
+pub const PORT_WORDS: usize = (1 << 16) / 64;
 /// Bytes of the ring buffer: a power of two and whole pages.
 pub const EVENT_BYTES: usize = 1 << 18;
 
@@ -27,6 +29,9 @@ pub const MAP_CONFIG: &str = "ft_config";
 pub const MAP_COUNTERS: &str = "ft_counters";
 /// `BPF_MAP_TYPE_RINGBUF` of [`DropRecord`].
 pub const MAP_EVENTS: &str = "ft_events";
+/// `BPF_MAP_TYPE_ARRAY` of [`PORT_WORDS`] words: port `p` is guarded if bit `p % 64` of word
+/// `p / 64` is set.
+pub const MAP_PORTS: &str = "ft_ports";
 /// `BPF_MAP_TYPE_LPM_TRIE`: IPv4 prefix to [`Allowed`].
 pub const MAP_ALLOW4: &str = "ft_allow4";
 /// `BPF_MAP_TYPE_LPM_TRIE`: IPv6 prefix to [`Allowed`].
@@ -41,10 +46,11 @@ pub const MAP_BANNET4: &str = "ft_bannet4";
 pub const MAP_BANNET6: &str = "ft_bannet6";
 
 /// Every map of ours, as it is named in the kernel and in the pin directory.
-pub const MAPS: [&str; 9] = [
+pub const MAPS: [&str; 10] = [
     MAP_CONFIG,
     MAP_COUNTERS,
     MAP_EVENTS,
+    MAP_PORTS,
     MAP_ALLOW4,
     MAP_ALLOW6,
     MAP_BAN4,
@@ -63,8 +69,20 @@ pub struct Config {
     pub event_sample: u32,
     /// Not 0: the program's own diagnostics are written. May be switched at run time.
     pub diagnostics: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Any of [`flag`].
+    pub flags: u32,
+}
+
+/// What the program is to do, as bits of [`Config::flags`].
+pub mod flag {
+    /// Bans drop what goes to guarded ports, and nothing else.
+    pub const BANS_ON_GUARDED_PORTS: u32 = 1;
+    /// Sources are judged by their country.
+    pub const COUNTRIES: u32 = 1 << 1;
+    /// Countries drop what goes to guarded ports, and nothing else.
+    pub const COUNTRIES_ON_GUARDED_PORTS: u32 = 1 << 2;
+    /// Tiny fragments and overlong header chains pass.
+    pub const PASS_EVASIONS: u32 = 1 << 3;
 }
 
 /// Key of [`MAP_BAN4`].
@@ -106,8 +124,9 @@ pub struct Trie6 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Allowed {
-    /// Zero.
-    pub reserved: u32,
+    /// Nanoseconds on `CLOCK_MONOTONIC_COARSE`, from which on the entry is without effect; 0: it
+    /// has no end.
+    pub deadline: u64,
 }
 
 /// A ban, with its own counters.
@@ -165,8 +184,10 @@ pub struct Counters {
     pub pass_allowlisted: Count,
     /// Passed: neither IPv4 nor IPv6.
     pub pass_not_ip: Count,
-    /// Passed: too short or too odd to have a source address.
+    /// Passed: too short or too odd to have a source address, or ports where it should.
     pub pass_unparsed: Count,
+    /// Answered with a SYN cookie.
+    pub answer_cookie: Count,
     /// Dropped: banned by hand.
     pub drop_by_hand: Count,
     /// Dropped: banned for failed authentications.
@@ -181,6 +202,16 @@ pub struct Counters {
     pub drop_handshake_timeout: Count,
     /// Dropped: banned for a reason that this program has no field for.
     pub drop_other: Count,
+    /// Dropped: the source's country is blocked.
+    pub drop_country: Count,
+    /// Dropped: a first fragment without a whole TCP header.
+    pub drop_tiny_fragment: Count,
+    /// Dropped: more IPv6 extension headers than are followed.
+    pub drop_header_chain: Count,
+    /// Dropped: more new connections than one source may open.
+    pub drop_source_limit: Count,
+    /// Dropped: more new connections than all together may open.
+    pub drop_total_limit: Count,
 }
 
 /// What became of a packet, and why. The number is the field's position in [`Counters`].
@@ -195,6 +226,8 @@ pub enum Outcome {
     PassNotIp,
     /// [`Counters::pass_unparsed`]
     PassUnparsed,
+    /// [`Counters::answer_cookie`]
+    AnswerCookie,
     /// [`Counters::drop_by_hand`]
     DropByHand,
     /// [`Counters::drop_auth_failed`]
@@ -209,15 +242,26 @@ pub enum Outcome {
     DropHandshakeTimeout,
     /// [`Counters::drop_other`]
     DropOther,
+    /// [`Counters::drop_country`]
+    DropCountry,
+    /// [`Counters::drop_tiny_fragment`]
+    DropTinyFragment,
+    /// [`Counters::drop_header_chain`]
+    DropHeaderChain,
+    /// [`Counters::drop_source_limit`]
+    DropSourceLimit,
+    /// [`Counters::drop_total_limit`]
+    DropTotalLimit,
 }
 
 impl Outcome {
     /// Every outcome, in the order of [`Counters`].
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 17] = [
         Self::Pass,
         Self::PassAllowlisted,
         Self::PassNotIp,
         Self::PassUnparsed,
+        Self::AnswerCookie,
         Self::DropByHand,
         Self::DropAuthFailed,
         Self::DropAclDenied,
@@ -225,6 +269,11 @@ impl Outcome {
         Self::DropRateExceeded,
         Self::DropHandshakeTimeout,
         Self::DropOther,
+        Self::DropCountry,
+        Self::DropTinyFragment,
+        Self::DropHeaderChain,
+        Self::DropSourceLimit,
+        Self::DropTotalLimit,
     ];
 
     /// What a packet comes to that a ban with this [`reason`] drops.
@@ -254,6 +303,7 @@ impl Outcome {
             Self::PassAllowlisted => "pass_allowlisted",
             Self::PassNotIp => "pass_not_ip",
             Self::PassUnparsed => "pass_unparsed",
+            Self::AnswerCookie => "answer_cookie",
             Self::DropByHand => "drop_by_hand",
             Self::DropAuthFailed => "drop_auth_failed",
             Self::DropAclDenied => "drop_acl_denied",
@@ -261,6 +311,11 @@ impl Outcome {
             Self::DropRateExceeded => "drop_rate_exceeded",
             Self::DropHandshakeTimeout => "drop_handshake_timeout",
             Self::DropOther => "drop_other",
+            Self::DropCountry => "drop_country",
+            Self::DropTinyFragment => "drop_tiny_fragment",
+            Self::DropHeaderChain => "drop_header_chain",
+            Self::DropSourceLimit => "drop_source_limit",
+            Self::DropTotalLimit => "drop_total_limit",
         }
     }
 }
@@ -278,7 +333,7 @@ impl Counters {
 pub struct DropRecord {
     /// Nanoseconds on `CLOCK_MONOTONIC_COARSE`.
     pub time: u64,
-    /// [`Ban::id`].
+    /// [`Ban::id`]; 0 if no ban dropped it.
     pub ban_id: u64,
     /// The source; IPv4 in its IPv6-mapped form.
     pub source: [u8; 16],
@@ -286,10 +341,18 @@ pub struct DropRecord {
     pub ifindex: u32,
     /// The packet's bytes, link-layer header included.
     pub bytes: u32,
-    /// [`Ban::reason`].
-    pub reason: u32,
+    /// Index of the source's country; 0: unknown, or not looked at.
+    pub country: u16,
+    /// Where it was going; 0: unknown, or not looked at.
+    pub destination_port: u16,
+    /// The number of its [`Outcome`].
+    pub outcome: u8,
+    /// The IP protocol.
+    pub protocol: u8,
     /// Not 0: the first packet that this ban dropped; else one of a sample.
-    pub first_hit: u32,
+    pub first_hit: u8,
+    /// Zero.
+    pub reserved: u8,
 }
 
 #[cfg(feature = "user")]
@@ -318,7 +381,7 @@ const _: () = {
     assert!(size_of::<Network6>() == 8);
     assert!(size_of::<Trie4>() == 8);
     assert!(size_of::<Trie6>() == 16);
-    assert!(size_of::<Allowed>() == 4);
+    assert!(size_of::<Allowed>() == 8);
     assert!(size_of::<Ban>() == 40);
     assert!(size_of::<Count>() == 16);
     assert!(size_of::<Counters>() == Outcome::ALL.len() * size_of::<Count>());
@@ -343,13 +406,19 @@ mod tests {
         counters.pass_allowlisted.packets = 2;
         counters.pass_not_ip.packets = 3;
         counters.pass_unparsed.packets = 4;
-        counters.drop_by_hand.packets = 5;
-        counters.drop_auth_failed.packets = 6;
-        counters.drop_acl_denied.packets = 7;
-        counters.drop_malformed.packets = 8;
-        counters.drop_rate_exceeded.packets = 9;
-        counters.drop_handshake_timeout.packets = 10;
-        counters.drop_other.packets = 11;
+        counters.answer_cookie.packets = 5;
+        counters.drop_by_hand.packets = 6;
+        counters.drop_auth_failed.packets = 7;
+        counters.drop_acl_denied.packets = 8;
+        counters.drop_malformed.packets = 9;
+        counters.drop_rate_exceeded.packets = 10;
+        counters.drop_handshake_timeout.packets = 11;
+        counters.drop_other.packets = 12;
+        counters.drop_country.packets = 13;
+        counters.drop_tiny_fragment.packets = 14;
+        counters.drop_header_chain.packets = 15;
+        counters.drop_source_limit.packets = 16;
+        counters.drop_total_limit.packets = 17;
         for (position, outcome) in Outcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, position);
             assert_eq!(counters.counts()[position].packets, position as u64 + 1);

@@ -1,4 +1,4 @@
-//! From a frame to the address that sent it.
+//! From a frame to the address that sent it, and to its ports.
 //!
 //! Linux takes IP out of Ethernet and out of 802.1Q and 802.1ad tags; two of them are followed,
 //! which is what a host can be reached through without a third VLAN device stacked on a second.
@@ -19,18 +19,81 @@ impl Frame for [u8] {
     }
 }
 
-/// Where a frame comes from.
+/// The network header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// An IPv4 address.
-    V4([u8; 4]),
-    /// An IPv6 address.
-    V6([u8; 16]),
+pub enum Network {
+    /// An IPv4 header of at least 20 bytes.
+    V4(Ipv4),
+    /// A whole IPv6 header.
+    V6(Ipv6),
     /// Neither IPv4 nor IPv6: ARP and everything else that FlyTrap doesn't judge.
     NotIp,
     /// It claims to be IP, or to carry a tag, and ends before its source address, or has the
     /// version of another protocol. The host's own stack throws it away.
     Unparsed,
+}
+
+/// What is read of an IPv4 header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv4 {
+    /// The source.
+    pub source: [u8; 4],
+    /// What follows it.
+    pub protocol: u8,
+    /// Bytes from the start of the frame to the header.
+    pub start: usize,
+    /// The header's length in bytes, as it says itself.
+    pub length: usize,
+    /// Flags and fragment offset.
+    pub fragment: u16,
+}
+
+/// What is read of an IPv6 header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv6 {
+    /// The source.
+    pub source: [u8; 16],
+    /// What follows it.
+    pub next_header: u8,
+    /// Bytes from the start of the frame to the header.
+    pub start: usize,
+}
+
+/// What a packet carries, as far as ports and flags go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A TCP segment.
+    Tcp(Tcp),
+    /// A UDP datagram.
+    Udp {
+        /// Where it goes.
+        destination_port: u16,
+    },
+    /// Another protocol.
+    Other,
+    /// A fragment without the beginning, so without ports.
+    LaterFragment,
+    /// A first fragment that doesn't hold all headers (RFC 1858, RFC 3128, RFC 7112).
+    TinyFragment,
+    /// More extension headers than are followed.
+    HeaderChain,
+    /// The packet ends where a header should be.
+    Truncated,
+}
+
+/// What is read of a TCP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tcp {
+    /// Where it comes from.
+    pub source_port: u16,
+    /// Where it goes.
+    pub destination_port: u16,
+    /// FIN, SYN, RST, PSH, ACK and so on, from bit 0.
+    pub flags: u8,
+    /// Bytes from the start of the frame to the TCP header.
+    pub start: usize,
+    /// The header's length in bytes, as it says itself.
+    pub length: usize,
 }
 
 const TYPE_IPV4: u16 = 0x0800;
@@ -43,26 +106,26 @@ const ETHERNET: usize = 14;
 /// Bytes that one VLAN tag adds.
 const TAG: usize = 4;
 
-/// Reads the source address of an Ethernet frame.
+/// Reads the network header of an Ethernet frame.
 ///
 /// Written so that every offset is a constant after inlining: the verifier then needs one bounds
 /// check for each read.
 #[inline(always)]
-pub fn source<F: Frame + ?Sized>(frame: &F) -> Source {
+pub fn network<F: Frame + ?Sized>(frame: &F) -> Network {
     let Some(outer) = ether_type(frame, ETHERNET) else {
-        return Source::Unparsed;
+        return Network::Unparsed;
     };
     if !is_tag(outer) {
         return address(frame, outer, ETHERNET);
     }
     let Some(inner) = ether_type(frame, ETHERNET + TAG) else {
-        return Source::Unparsed;
+        return Network::Unparsed;
     };
     if !is_tag(inner) {
         return address(frame, inner, ETHERNET + TAG);
     }
     let Some(innermost) = ether_type(frame, ETHERNET + 2 * TAG) else {
-        return Source::Unparsed;
+        return Network::Unparsed;
     };
     address(frame, innermost, ETHERNET + 2 * TAG)
 }
@@ -78,25 +141,77 @@ const fn is_tag(ether_type: u16) -> bool {
     matches!(ether_type, TYPE_VLAN | TYPE_SERVICE_VLAN)
 }
 
-/// The source address of the network header at `start`.
+/// The network header at `start`.
 #[inline(always)]
-fn address<F: Frame + ?Sized>(frame: &F, ether_type: u16, start: usize) -> Source {
+fn address<F: Frame + ?Sized>(frame: &F, ether_type: u16, start: usize) -> Network {
     match ether_type {
         TYPE_IPV4 => match frame.bytes::<20>(start) {
-            Some(header) if header[0] >> 4 == 4 => {
-                Source::V4([header[12], header[13], header[14], header[15]])
-            }
-            _ => Source::Unparsed,
+            Some(header) if header[0] >> 4 == 4 => Network::V4(Ipv4 {
+                source: [header[12], header[13], header[14], header[15]],
+                protocol: header[9],
+                start,
+                length: usize::from(header[0] & 15) * 4,
+                fragment: u16::from_be_bytes([header[6], header[7]]),
+            }),
+            _ => Network::Unparsed,
         },
         TYPE_IPV6 => match frame.bytes::<40>(start) {
             Some(header) if header[0] >> 4 == 6 => {
-                let mut address = [0; 16];
-                address.copy_from_slice(&header[8..24]);
-                Source::V6(address)
+                let mut source = [0; 16];
+                source.copy_from_slice(&header[8..24]);
+                Network::V6(Ipv6 {
+                    source,
+                    next_header: header[6],
+                    start,
+                })
             }
-            _ => Source::Unparsed,
+            _ => Network::Unparsed,
         },
-        _ => Source::NotIp,
+        _ => Network::NotIp,
+    }
+}
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// What an IPv4 packet carries.
+#[inline(always)]
+pub fn transport4<F: Frame + ?Sized>(frame: &F, ip: &Ipv4) -> Transport {
+    if ip.fragment & 0x1fff != 0 {
+        return Transport::LaterFragment;
+    }
+    if ip.length != 20 {
+        return Transport::Truncated;
+    }
+    payload(frame, ip.protocol, ip.start + 20)
+}
+
+/// What an IPv6 packet carries.
+#[inline(always)]
+pub fn transport6<F: Frame + ?Sized>(frame: &F, ip: &Ipv6) -> Transport {
+    payload(frame, ip.next_header, ip.start + 40)
+}
+
+#[inline(always)]
+fn payload<F: Frame + ?Sized>(frame: &F, protocol: u8, start: usize) -> Transport {
+    match protocol {
+        TCP => match frame.bytes::<20>(start) {
+            Some(header) => Transport::Tcp(Tcp {
+                source_port: u16::from_be_bytes([header[0], header[1]]),
+                destination_port: u16::from_be_bytes([header[2], header[3]]),
+                flags: header[13],
+                start,
+                length: usize::from(header[12] >> 4) * 4,
+            }),
+            None => Transport::Truncated,
+        },
+        UDP => match frame.bytes::<8>(start) {
+            Some(header) => Transport::Udp {
+                destination_port: u16::from_be_bytes([header[2], header[3]]),
+            },
+            None => Transport::Truncated,
+        },
+        _ => Transport::Other,
     }
 }
 
@@ -110,6 +225,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Where a frame comes from.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Source {
+        V4([u8; 4]),
+        V6([u8; 16]),
+        NotIp,
+        Unparsed,
+    }
+
+    fn source(frame: &[u8]) -> Source {
+        match network(frame) {
+            Network::V4(ip) => Source::V4(ip.source),
+            Network::V6(ip) => Source::V6(ip.source),
+            Network::NotIp => Source::NotIp,
+            Network::Unparsed => Source::Unparsed,
+        }
+    }
 
     /// What an independent parser takes for the source of a frame that it can read.
     fn second_opinion(frame: &[u8]) -> Option<Source> {

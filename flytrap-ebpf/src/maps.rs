@@ -9,7 +9,7 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use flytrap_common::abi::{
     ALLOWED_PREFIXES, Address4, Allowed, Ban, Config, Counters, DropRecord, EVENT_BYTES,
-    EXACT_BANS, Network6, PREFIX_BANS, Trie4, Trie6,
+    EXACT_BANS, Network6, PORT_WORDS, PREFIX_BANS, Trie4, Trie6,
 };
 
 /// Bans cost memory when they are made. Their elements then come from the kernel's BPF allocator,
@@ -24,6 +24,9 @@ pub static ft_counters: PerCpuArray<Counters, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub static ft_events: RingBuf<DropRecord, EVENT_BYTES> = RingBuf::new();
+
+#[btf_map]
+pub static ft_ports: Array<u64, PORT_WORDS> = Array::new();
 
 #[btf_map]
 pub static ft_allow4: LpmTrie<Trie4, Allowed, ALLOWED_PREFIXES> = LpmTrie::new();

@@ -18,8 +18,8 @@ pub(crate) use self::labels::{
     BY_OPERATOR, BY_RULE, DENY, KERNEL_BAN, KERNEL_LIFT, KERNEL_LIST, LOGIN_OK, PERMIT,
 };
 pub use self::labels::{ConnectionRefusal, LoginRefusal};
-use self::labels::{DECISIONS, KERNEL_REQUESTS};
-use crate::offence::{Offence, Reason};
+use self::labels::{DECISIONS, KERNEL_REQUESTS, drops};
+use crate::offence::Offence;
 
 /// Counters of one family, told apart by one label.
 #[derive(Clone, Debug)]
@@ -216,7 +216,7 @@ impl Default for Metrics {
                 "kernel_drop_events",
                 "Sampled events of packets the kernel dropped, by reason",
                 "reason",
-                Reason::all().map(Reason::as_str),
+                drops(),
             ),
             log_lines_suppressed: r.counter(
                 "log_lines_suppressed",
@@ -362,7 +362,7 @@ mod tests {
             "flytrap_connections_refused_total{reason=\"address-limit\"} 0\n",
             "flytrap_logins_total{result=\"ok\"} 0\n",
             "flytrap_logins_total{result=\"unavailable\"} 0\n",
-            "flytrap_kernel_drop_events_total{reason=\"by-hand\"} 0\n",
+            "flytrap_kernel_drop_events_total{reason=\"drop_by_hand\"} 0\n",
         ] {
             assert!(text.contains(seen_from_the_start), "{text}");
         }

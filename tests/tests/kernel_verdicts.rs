@@ -45,6 +45,9 @@ impl Rig {
             pin_dir: pin_dir.clone(),
             detach_on_exit: false,
             event_sample,
+            guarded_ports: vec![1883],
+            bans_on_guarded_ports: false,
+            pass_evasions: false,
         })
         .unwrap();
         drop(entered);
@@ -464,7 +467,10 @@ fn first_hits_and_one_drop_in_n_are_reported() {
     let expected = DropEvent {
         source: "192.0.2.7".parse().unwrap(),
         ban_id: 7,
-        reason: reason::AUTH_FAILED,
+        outcome: VerdictReason::DropAuthFailed,
+        country: 0,
+        destination_port: 0,
+        protocol: 6,
         ifindex: 1, // the test run's loopback
         bytes: u32::try_from(packet.len()).unwrap(),
         first_hit: true,

@@ -94,6 +94,9 @@ impl Lab {
             pin_dir: self.pin_dir.clone(),
             detach_on_exit: false,
             event_sample: 0,
+            guarded_ports: vec![1883],
+            bans_on_guarded_ports: false,
+            pass_evasions: false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The configuration in the words of each module.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::bans::BansSettings;
@@ -33,7 +34,7 @@ pub(super) fn mirror(config: &Config) -> MirrorSettings {
     }
 }
 
-pub(super) fn kernel(config: &Config) -> KernelSettings {
+pub(super) fn kernel(config: &Config, bound: &[SocketAddr]) -> KernelSettings {
     KernelSettings {
         interfaces: config.xdp.interfaces.clone(),
         mode: match config.xdp.mode {
@@ -44,6 +45,9 @@ pub(super) fn kernel(config: &Config) -> KernelSettings {
         pin_dir: config.xdp.pin_dir.clone(),
         detach_on_exit: config.xdp.detach_on_exit,
         event_sample: config.xdp.event_sample,
+        guarded_ports: bound.iter().map(SocketAddr::port).collect(),
+        bans_on_guarded_ports: config.xdp.ban_scope == config::Scope::GuardedPorts,
+        pass_evasions: config.xdp.evasions == config::Evasions::Pass,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Builds the gateway, the fallible parts first, the kernel last.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +20,6 @@ use crate::failure::{Failure, exit};
 use crate::kernel::{Blocklist, Events, KernelError, KernelPlane, NoKernel};
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
-use crate::offence::Reason;
 use crate::proxy::{Listener, Registry, Surroundings, Workers, dial};
 use crate::session::BrokerAccount;
 use crate::tls;
@@ -96,7 +96,7 @@ pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store =
         BansStore::open(&config.gateway.state_dir).map_err(|error| bans_failure(&error, config))?;
-    let (plane, drops) = kernel_plane(config)?.unzip();
+    let (plane, drops) = kernel_plane(config, workers.addresses())?.unzip();
     let blocklist: Arc<dyn Blocklist> = match &plane {
         Some(plane) => Arc::clone(plane) as _,
         None => Arc::new(NoKernel),
@@ -205,11 +205,14 @@ fn make_state_dir(path: &Path) -> Result<(), Failure> {
     })
 }
 
-fn kernel_plane(config: &Config) -> Result<Option<(Arc<KernelPlane>, Events)>, Failure> {
+fn kernel_plane(
+    config: &Config,
+    bound: &[SocketAddr],
+) -> Result<Option<(Arc<KernelPlane>, Events)>, Failure> {
     if config.xdp.interfaces.is_empty() {
         return Ok(None);
     }
-    KernelPlane::start(settings::kernel(config))
+    KernelPlane::start(settings::kernel(config, bound))
         .map(|(plane, drops)| Some((Arc::new(plane), drops)))
         .map_err(|error| kernel_failure(&error))
 }
@@ -262,7 +265,7 @@ pub(super) async fn report_drops(mut drops: Events, metrics: Metrics, sample: u3
             Ok(drop) => KernelDrop {
                 source: drop.source,
                 ban: drop.ban_id,
-                reason: Reason::from_code(drop.reason),
+                reason: drop.outcome,
                 sampled: if drop.first_hit { 1 } else { sample.into() },
             }
             .emit(&metrics),

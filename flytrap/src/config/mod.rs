@@ -210,6 +210,30 @@ pub struct Xdp {
     pub detach_on_exit: bool,
     /// One of so many dropped packets is reported.
     pub event_sample: u32,
+    /// What a ban keeps its target from.
+    pub ban_scope: Scope,
+    /// What becomes of packets that hide their ports.
+    pub evasions: Evasions,
+}
+
+/// What a source is kept from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// Everything on this host.
+    Host,
+    /// The ports of the gateway's listeners.
+    GuardedPorts,
+}
+
+/// What becomes of first fragments that hide their TCP header, and of overlong header chains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Evasions {
+    /// They are dropped.
+    Drop,
+    /// They go to the host's own stack.
+    Pass,
 }
 
 /// How the XDP program is attached.

@@ -12,9 +12,9 @@ use toml::Spanned;
 
 use super::reader::{Document, Section};
 use super::{
-    Admit, Config, DEFAULT_SOCKET, Defence, DeniedPublish, Finding, Gateway, Ledger, LedgerKind,
-    Limits, Listener, Log, LogFormat, LogLevel, Login, Mqtt, TlsFiles, Upstream, Xdp, XdpMode,
-    rule,
+    Admit, Config, DEFAULT_SOCKET, Defence, DeniedPublish, Evasions, Finding, Gateway, Ledger,
+    LedgerKind, Limits, Listener, Log, LogFormat, LogLevel, Login, Mqtt, Scope, TlsFiles, Upstream,
+    Xdp, XdpMode, rule,
 };
 use crate::offence::Rule;
 use crate::types::{MAX_TOPIC_BYTES, Prefix, TopicFilter, TopicName, Wallet, escape_control};
@@ -403,6 +403,11 @@ fn xdp(mut section: Section<'_, '_>) -> Xdp {
         ("generic", XdpMode::Generic),
         ("auto", XdpMode::Auto),
     ];
+    let scopes = [
+        ("host", Scope::Host),
+        ("guarded-ports", Scope::GuardedPorts),
+    ];
+    let evasions = [("drop", Evasions::Drop), ("pass", Evasions::Pass)];
     let xdp = Xdp {
         interfaces: owned(interfaces),
         mode: section.choice("mode", &modes).unwrap_or(XdpMode::Native),
@@ -413,6 +418,10 @@ fn xdp(mut section: Section<'_, '_>) -> Xdp {
         event_sample: section
             .number("event_sample", 1..=u64::from(u32::MAX))
             .unwrap_or(1_024),
+        ban_scope: section.choice("ban_scope", &scopes).unwrap_or(Scope::Host),
+        evasions: section
+            .choice("evasions", &evasions)
+            .unwrap_or(Evasions::Drop),
     };
     section.close();
     xdp

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use flytrap_common::abi::Outcome;
 use tracing::{error, info};
 
 use super::budget::LogBudget;
 use crate::metrics::{KERNEL_BAN, Metrics};
-use crate::offence::Reason;
 use crate::types::{Prefix, UnixTime, escape_control};
 
 /// A ban is in force.
@@ -170,10 +170,10 @@ impl SourceThrottled<'_> {
 pub struct KernelDrop {
     /// Whose packet.
     pub source: IpAddr,
-    /// The number of the ban.
+    /// The number of the ban; 0: no ban dropped it.
     pub ban: u64,
-    /// What the ban is for.
-    pub reason: Reason,
+    /// Why it was dropped.
+    pub reason: Outcome,
     /// One event stands for so many drops; 1 is the first hit of a ban.
     pub sampled: u64,
 }
@@ -182,7 +182,7 @@ impl KernelDrop {
     /// Logs and counts it.
     pub fn emit(&self, metrics: &Metrics) {
         static BUDGET: LogBudget = LogBudget::new();
-        let reason = self.reason.as_str();
+        let reason = self.reason.name();
         metrics.fields().kernel_drop_events.inc(reason);
         BUDGET.write(metrics, |suppressed| {
             info!(

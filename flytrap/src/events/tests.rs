@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::*;
 use crate::metrics::{KERNEL_LIFT, Metrics};
-use crate::offence::Reason;
 use crate::types::{UnixTime, Wallet};
 
 #[derive(Clone, Default)]
@@ -88,8 +87,8 @@ fn all(metrics: &Metrics) -> Vec<(&'static str, Emit<'_>)> {
         "bans_not_saved_total" => BanNotSaved { target, error: &"disk full" },
         "sources_throttled_total"
             => SourceThrottled { target, reason: &"auth-failed", until },
-        "kernel_drop_events_total{reason=\"by-hand\"}"
-            => KernelDrop { source: peer.ip(), ban: 3, reason: Reason::ByHand, sampled: 1024 },
+        "kernel_drop_events_total{reason=\"drop_by_hand\"}"
+            => KernelDrop { source: peer.ip(), ban: 3, reason: flytrap_common::abi::Outcome::DropByHand, sampled: 1024 },
     ]
 }
 

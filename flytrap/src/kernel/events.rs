@@ -9,15 +9,23 @@ use aya_log::EbpfLogger;
 use flytrap_common::abi::DropRecord;
 use tokio::io::unix::AsyncFd;
 
+use super::VerdictReason;
+
 /// One reported drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DropEvent {
     /// Who sent the packet. Not proven: anyone can write any source into a packet.
     pub source: IpAddr,
-    /// The ban that dropped it.
+    /// The ban that dropped it; 0: no ban did.
     pub ban_id: u64,
-    /// The ban's reason: one of [`flytrap_common::abi::reason`].
-    pub reason: u8,
+    /// Why it was dropped.
+    pub outcome: VerdictReason,
+    /// Index of the source's country; 0: unknown, or not looked at.
+    pub country: u16,
+    /// Where the packet was going; 0: unknown, or not looked at.
+    pub destination_port: u16,
+    /// Its IP protocol; of IPv6 the first next header.
+    pub protocol: u8,
     /// The interface that received it.
     pub ifindex: u32,
     /// The packet's bytes.
@@ -27,14 +35,19 @@ pub struct DropEvent {
 }
 
 impl DropEvent {
-    /// `None` for a record that is too short: another program's.
+    /// `None` for a record that is too short or has another outcome: another program's.
     fn read(record: &[u8]) -> Option<Self> {
         let record = record.get(..size_of::<DropRecord>())?;
         let record: DropRecord = bytemuck::pod_read_unaligned(record);
         Some(Self {
             source: IpAddr::V6(Ipv6Addr::from(record.source)).to_canonical(),
             ban_id: record.ban_id,
-            reason: u8::try_from(record.reason).unwrap_or(u8::MAX),
+            outcome: VerdictReason::ALL
+                .get(usize::from(record.outcome))
+                .copied()?,
+            country: record.country,
+            destination_port: record.destination_port,
+            protocol: record.protocol,
             ifindex: record.ifindex,
             bytes: record.bytes,
             first_hit: record.first_hit != 0,

@@ -9,7 +9,7 @@ use aya::maps::RingBuf;
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
-use flytrap_common::abi::{ABI_VERSION, Config, MAP_EVENTS, MAPS, PROGRAM};
+use flytrap_common::abi::{ABI_VERSION, Config, MAP_EVENTS, MAPS, PROGRAM, flag};
 use rustix::fs::{FlockOperation, Mode as FsMode, OFlags};
 use rustix::io::Errno;
 
@@ -48,6 +48,20 @@ pub struct KernelSettings {
     /// One in this many drops of a reason is reported, counted per CPU; 0 reports none but the
     /// first of every ban.
     pub event_sample: u32,
+    /// The ports that are FlyTrap's own business.
+    pub guarded_ports: Vec<u16>,
+    /// Whether bans keep their targets from `guarded_ports` only, and not from the whole host.
+    pub bans_on_guarded_ports: bool,
+    /// Whether packets pass that hide their ports: tiny fragments and overlong header chains.
+    pub pass_evasions: bool,
+}
+
+impl KernelSettings {
+    fn flags(&self) -> u32 {
+        let flag = |on: bool, flag: u32| if on { flag } else { 0 };
+        flag(self.bans_on_guarded_ports, flag::BANS_ON_GUARDED_PORTS)
+            | flag(self.pass_evasions, flag::PASS_EVASIONS)
+    }
 }
 
 /// What is in force, asked of the kernel at the time.
@@ -253,8 +267,9 @@ impl Loaded {
             abi_version: ABI_VERSION,
             event_sample: settings.event_sample,
             diagnostics: u32::from(tracing::enabled!(target: LOG_TARGET, tracing::Level::DEBUG)),
-            reserved: 0,
+            flags: settings.flags(),
         })?;
+        tables.guard(&settings.guarded_ports)?;
         let drops: RingBuf<_> = take_map(&mut ebpf, MAP_EVENTS)?;
         let logger = EbpfLogger::init_with_logger(&mut ebpf, ToTracing).map_err(|error| {
             KernelError::io("opening the program's log")(std::io::Error::other(error))

@@ -11,7 +11,8 @@ use aya::maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, Pe
 use aya::{Ebpf, Pod};
 use flytrap_common::abi::{
     Address4, Allowed, Ban, Config, Counters, MAP_ALLOW4, MAP_ALLOW6, MAP_BAN4, MAP_BAN6,
-    MAP_BANNET4, MAP_BANNET6, MAP_CONFIG, MAP_COUNTERS, Network6, Outcome, Trie4, Trie6,
+    MAP_BANNET4, MAP_BANNET6, MAP_CONFIG, MAP_COUNTERS, MAP_PORTS, Network6, Outcome, PORT_WORDS,
+    Trie4, Trie6,
 };
 use rustix::io::Errno;
 use rustix::time::ClockId;
@@ -23,6 +24,7 @@ use crate::types::Prefix;
 /// Every map that user space writes or reads, but for the ring buffers.
 pub(super) struct Tables {
     config: Array<MapData, Config>,
+    ports: Array<MapData, u64>,
     counters: PerCpuArray<MapData, Counters>,
     allow4: LpmTrie<MapData, Trie4, Allowed>,
     allow6: LpmTrie<MapData, Trie6, Allowed>,
@@ -87,6 +89,7 @@ impl Tables {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
         Ok(Self {
             config: take_map(ebpf, MAP_CONFIG)?,
+            ports: take_map(ebpf, MAP_PORTS)?,
             counters: take_map(ebpf, MAP_COUNTERS)?,
             allow4: take_map(ebpf, MAP_ALLOW4)?,
             allow6: take_map(ebpf, MAP_ALLOW6)?,
@@ -105,6 +108,22 @@ impl Tables {
             .map_err(KernelError::map(MAP_CONFIG))
     }
 
+    /// Makes `ports` the guarded ones, and no other.
+    pub(super) fn guard(&mut self, ports: &[u16]) -> Result<(), KernelError> {
+        let mut words = vec![0_u64; PORT_WORDS];
+        for port in ports {
+            if let Some(word) = words.get_mut(usize::from(port / 64)) {
+                *word |= 1 << (port % 64);
+            }
+        }
+        for (index, word) in (0..).zip(words) {
+            self.ports
+                .set(index, word, 0)
+                .map_err(KernelError::map(MAP_PORTS))?;
+        }
+        Ok(())
+    }
+
     pub(super) fn bans(&self) -> &BanTables {
         &self.bans
     }
@@ -115,7 +134,7 @@ impl Tables {
 
     pub(super) fn set_allowlist(&mut self, prefixes: &[Prefix]) -> Result<(), KernelError> {
         let wanted: HashSet<Prefix> = prefixes.iter().copied().collect();
-        let value = Allowed { reserved: 0 };
+        let value = Allowed { deadline: 0 };
         for prefix in &wanted {
             match trie_key(*prefix) {
                 Ok(key) => {

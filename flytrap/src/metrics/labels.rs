@@ -1,5 +1,7 @@
 //! The closed sets of words that labels come from. Logs use the same ones.
 
+use flytrap_common::abi::Outcome;
+
 /// The decisions.
 pub(crate) const PERMIT: &str = "permit";
 pub(crate) const DENY: &str = "deny";
@@ -14,6 +16,12 @@ pub(crate) const KERNEL_BAN: &str = "ban";
 pub(crate) const KERNEL_LIFT: &str = "lift";
 pub(crate) const KERNEL_LIST: &str = "list";
 pub(super) const KERNEL_REQUESTS: [&str; 3] = [KERNEL_BAN, KERNEL_LIFT, KERNEL_LIST];
+
+/// Why the kernel drops a packet.
+pub(super) fn drops() -> impl Iterator<Item = &'static str> {
+    let drops = Outcome::ALL.into_iter().filter(|outcome| outcome.is_drop());
+    drops.map(Outcome::name)
+}
 
 /// The result of a CONNECT that was let in.
 pub(crate) const LOGIN_OK: &str = "ok";
