@@ -9,7 +9,7 @@
 
 /// Bytes of a frame, from its link-layer header on.
 pub trait Frame {
-    /// The `N` bytes at `offset`, unless the frame ends before.
+    /// The `N` bytes at `offset`, unless the frame ends before. No caller asks beyond byte 20,000.
     fn bytes<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 }
 
@@ -44,6 +44,8 @@ pub struct Ipv4 {
     pub start: usize,
     /// The header's length in bytes, as it says itself.
     pub length: usize,
+    /// Bytes of header and payload, as the header says.
+    pub total: usize,
     /// Flags and fragment offset.
     pub fragment: u16,
 }
@@ -57,6 +59,8 @@ pub struct Ipv6 {
     pub next_header: u8,
     /// Bytes from the start of the frame to the header.
     pub start: usize,
+    /// Bytes behind the header, as it says itself.
+    pub payload: usize,
 }
 
 /// What a packet carries, as far as ports and flags go.
@@ -151,6 +155,7 @@ fn address<F: Frame + ?Sized>(frame: &F, ether_type: u16, start: usize) -> Netwo
                 protocol: header[9],
                 start,
                 length: usize::from(header[0] & 15) * 4,
+                total: usize::from(u16::from_be_bytes([header[2], header[3]])),
                 fragment: u16::from_be_bytes([header[6], header[7]]),
             }),
             _ => Network::Unparsed,
@@ -163,6 +168,7 @@ fn address<F: Frame + ?Sized>(frame: &F, ether_type: u16, start: usize) -> Netwo
                     source,
                     next_header: header[6],
                     start,
+                    payload: usize::from(u16::from_be_bytes([header[4], header[5]])),
                 })
             }
             _ => Network::Unparsed,
@@ -173,160 +179,153 @@ fn address<F: Frame + ?Sized>(frame: &F, ether_type: u16, start: usize) -> Netwo
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION: u8 = 60;
+
+/// IPv4: more fragments follow.
+const MORE: u16 = 0x2000;
+/// IPv4: where a fragment begins, in units of 8 bytes.
+const OFFSET: u16 = 0x1fff;
+
+/// How many IPv6 extension headers are followed. RFC 8200 knows no packet with more than seven,
+/// and hosts have no use for nearly as many.
+pub const EXTENSION_HEADERS: usize = 8;
+
+/// Where the upper header begins, and how far the packet goes.
+#[derive(Clone, Copy)]
+struct Upper {
+    protocol: u8,
+    /// Bytes from the start of the frame to the header.
+    start: usize,
+    /// Bytes from the start of the frame to the end of the packet: frames may be padded.
+    end: usize,
+    /// The rest comes in later fragments.
+    fragmented: bool,
+}
 
 /// What an IPv4 packet carries.
 #[inline(always)]
 pub fn transport4<F: Frame + ?Sized>(frame: &F, ip: &Ipv4) -> Transport {
-    if ip.fragment & 0x1fff != 0 {
-        return Transport::LaterFragment;
+    match ip.fragment & OFFSET {
+        0 => {}
+        // It would overwrite the flags of a TCP header (RFC 3128).
+        1 if ip.protocol == TCP => return Transport::TinyFragment,
+        _ => return Transport::LaterFragment,
     }
-    if ip.length != 20 {
+    let upper = |start| Upper {
+        protocol: ip.protocol,
+        start,
+        end: ip.start + ip.total,
+        fragmented: ip.fragment & MORE != 0,
+    };
+    if ip.length == 20 {
+        // Nearly every packet: where the header is depends on tags only.
+        return payload(frame, upper(ip.start + 20));
+    }
+    if ip.length < 20 {
         return Transport::Truncated;
     }
-    payload(frame, ip.protocol, ip.start + 20)
+    payload(frame, upper(ip.start + ip.length))
 }
 
 /// What an IPv6 packet carries.
 #[inline(always)]
 pub fn transport6<F: Frame + ?Sized>(frame: &F, ip: &Ipv6) -> Transport {
-    payload(frame, ip.next_header, ip.start + 40)
+    let mut upper = Upper {
+        protocol: ip.next_header,
+        start: ip.start + 40,
+        end: if ip.payload == 0 && ip.next_header == HOP_BY_HOP {
+            // A jumbogram (RFC 2675) has its length elsewhere.
+            usize::MAX
+        } else {
+            ip.start + 40 + ip.payload
+        },
+        fragmented: false,
+    };
+    if upper.protocol == TCP || upper.protocol == UDP {
+        return payload(frame, upper);
+    }
+    let mut followed = 0;
+    while is_extension(upper.protocol) {
+        if followed == EXTENSION_HEADERS {
+            return Transport::HeaderChain;
+        }
+        let Some([next, length, offset, more]) = frame.bytes::<4>(upper.start) else {
+            return missing(&upper);
+        };
+        let bytes = match upper.protocol {
+            FRAGMENT => {
+                let fragment = u16::from_be_bytes([offset, more]);
+                if fragment & 0xfff8 != 0 {
+                    return Transport::LaterFragment;
+                }
+                upper.fragmented |= fragment & 1 != 0;
+                8
+            }
+            AUTHENTICATION => (usize::from(length) + 2) * 4,
+            _ => (usize::from(length) + 1) * 8,
+        };
+        upper.start += bytes;
+        if upper.start > upper.end {
+            return missing(&upper);
+        }
+        upper.protocol = next;
+        followed += 1;
+    }
+    payload(frame, upper)
 }
 
 #[inline(always)]
-fn payload<F: Frame + ?Sized>(frame: &F, protocol: u8, start: usize) -> Transport {
-    match protocol {
-        TCP => match frame.bytes::<20>(start) {
-            Some(header) => Transport::Tcp(Tcp {
-                source_port: u16::from_be_bytes([header[0], header[1]]),
-                destination_port: u16::from_be_bytes([header[2], header[3]]),
-                flags: header[13],
-                start,
-                length: usize::from(header[12] >> 4) * 4,
-            }),
-            None => Transport::Truncated,
+const fn is_extension(protocol: u8) -> bool {
+    matches!(
+        protocol,
+        HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION
+    )
+}
+
+/// The upper header.
+#[inline(always)]
+fn payload<F: Frame + ?Sized>(frame: &F, upper: Upper) -> Transport {
+    match upper.protocol {
+        TCP => match frame.bytes::<20>(upper.start) {
+            Some(header) if upper.start + 20 <= upper.end => {
+                let length = usize::from(header[12] >> 4) * 4;
+                if upper.fragmented && upper.start + length > upper.end {
+                    return Transport::TinyFragment;
+                }
+                Transport::Tcp(Tcp {
+                    source_port: u16::from_be_bytes([header[0], header[1]]),
+                    destination_port: u16::from_be_bytes([header[2], header[3]]),
+                    flags: header[13],
+                    start: upper.start,
+                    length,
+                })
+            }
+            _ => missing(&upper),
         },
-        UDP => match frame.bytes::<8>(start) {
-            Some(header) => Transport::Udp {
+        UDP => match frame.bytes::<8>(upper.start) {
+            Some(header) if upper.start + 8 <= upper.end => Transport::Udp {
                 destination_port: u16::from_be_bytes([header[2], header[3]]),
             },
-            None => Transport::Truncated,
+            _ => missing(&upper),
         },
         _ => Transport::Other,
     }
 }
 
-#[cfg(test)]
-mod tests {
-    extern crate std;
-
-    use std::vec::Vec;
-
-    use etherparse::{NetSlice, PacketBuilder, SlicedPacket, VlanId};
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Where a frame comes from.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    enum Source {
-        V4([u8; 4]),
-        V6([u8; 16]),
-        NotIp,
-        Unparsed,
-    }
-
-    fn source(frame: &[u8]) -> Source {
-        match network(frame) {
-            Network::V4(ip) => Source::V4(ip.source),
-            Network::V6(ip) => Source::V6(ip.source),
-            Network::NotIp => Source::NotIp,
-            Network::Unparsed => Source::Unparsed,
-        }
-    }
-
-    /// What an independent parser takes for the source of a frame that it can read.
-    fn second_opinion(frame: &[u8]) -> Option<Source> {
-        match SlicedPacket::from_ethernet(frame).ok()?.net? {
-            NetSlice::Ipv4(ip) => Some(Source::V4(ip.header().source())),
-            NetSlice::Ipv6(ip) => Some(Source::V6(ip.header().source())),
-            NetSlice::Arp(_) => Some(Source::NotIp),
-        }
-    }
-
-    fn frame(tags: usize, ipv6: bool, source: [u8; 16], payload: &[u8]) -> Vec<u8> {
-        let builder = PacketBuilder::ethernet2([2; 6], [4; 6]);
-        let [a, b, c, d, ..] = source;
-        let id = VlanId::try_new(7).unwrap();
-        let builder = match (tags, ipv6) {
-            (0, false) => builder.ipv4([a, b, c, d], [192, 0, 2, 1], 64),
-            (0, true) => builder.ipv6(source, [9; 16], 64),
-            (1, false) => builder
-                .single_vlan(id)
-                .ipv4([a, b, c, d], [192, 0, 2, 1], 64),
-            (1, true) => builder.single_vlan(id).ipv6(source, [9; 16], 64),
-            (_, false) => builder
-                .double_vlan(id, id)
-                .ipv4([a, b, c, d], [192, 0, 2, 1], 64),
-            (_, true) => builder.double_vlan(id, id).ipv6(source, [9; 16], 64),
-        };
-        let builder = builder.tcp(1000, 1883, 1, 1024);
-        let mut frame = Vec::with_capacity(builder.size(payload.len()));
-        builder.write(&mut frame, payload).unwrap();
-        frame
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_give_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..128)) {
-            source(bytes.as_slice());
-        }
-
-        #[test]
-        fn the_source_is_found_as_soon_as_its_header_is_whole(
-            tags in 0_usize..3,
-            ipv6: bool,
-            address: [u8; 16],
-            payload in proptest::collection::vec(any::<u8>(), 0..64),
-        ) {
-            let frame = frame(tags, ipv6, address, &payload);
-            let [a, b, c, d, ..] = address;
-            let (header, expected) = if ipv6 {
-                (40, Source::V6(address))
-            } else {
-                (20, Source::V4([a, b, c, d]))
-            };
-            let needed = ETHERNET + tags * TAG + header;
-            for length in 0..=frame.len() {
-                let found = source(&frame[..length]);
-                prop_assert_eq!(found, if length < needed { Source::Unparsed } else { expected });
-            }
-        }
-
-        #[test]
-        fn a_changed_frame_is_read_as_another_parser_reads_it(
-            tags in 0_usize..3,
-            ipv6: bool,
-            address: [u8; 16],
-            at in 12_usize..40,
-            byte: u8,
-        ) {
-            let mut frame = frame(tags, ipv6, address, &[0; 8]);
-            frame[at] = byte;
-            // It follows more kinds of tags and wants more of a header: where it finds a source,
-            // it is the same, or there are tags that Linux takes no IP from.
-            let found = source(frame.as_slice());
-            if let Some(expected) = second_opinion(&frame)
-                && found != Source::NotIp
-            {
-                prop_assert_eq!(found, expected);
-            }
-        }
-    }
-
-    #[test]
-    fn arp_is_not_ip() {
-        let mut frame = [0; 42];
-        frame[12..14].copy_from_slice(&[0x08, 0x06]);
-        assert_eq!(source(&frame[..]), Source::NotIp);
+/// A header that isn't there: in a fragment it is hidden on purpose, else the host drops the
+/// packet itself.
+#[inline(always)]
+const fn missing(upper: &Upper) -> Transport {
+    if upper.fragmented {
+        Transport::TinyFragment
+    } else {
+        Transport::Truncated
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,156 +2,15 @@
 //! over packets written here, with bans made through the gateway's own `Blocklist`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use aya::programs::{TestRun, TestRunOptions, Xdp};
-use aya::{Ebpf, EbpfLoader};
-use flytrap::kernel::{
-    Blocklist, DropEvent, Events, KernelBan, KernelError, KernelPlane, KernelSettings, Mode,
-    PacketCount, VerdictReason, program,
-};
+use flytrap::kernel::{Blocklist, DropEvent, KernelBan, KernelError, PacketCount, VerdictReason};
 use flytrap::types::Prefix;
-use flytrap_common::abi::{EMPTY_PROGRAM, EXACT_BANS, MAP_BAN4, MAPS, PROGRAM, reason};
+use flytrap_common::abi::{EMPTY_PROGRAM, EXACT_BANS, MAP_BAN4, PROGRAM, reason};
+use flytrap_tests::lab::rig::{Rig, XDP_DROP, XDP_PASS, ethernet, from, ipv4, ipv6};
 
-use tokio::runtime::{Builder, Runtime};
-
-const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
 const HOUR: Duration = Duration::from_hours(1);
-
-/// The maps of a plane without interfaces, and the program over the same maps.
-struct Rig {
-    plane: KernelPlane,
-    events: Events,
-    ebpf: Ebpf,
-    runtime: Runtime,
-}
-
-impl Rig {
-    fn new(event_sample: u32) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let pid = std::process::id();
-        let pin_dir = PathBuf::from(format!("/sys/fs/bpf/flytrap-test-{pid}-{number}"));
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let entered = runtime.enter();
-        // Never kept, so that dropping it takes everything back.
-        let (plane, events) = KernelPlane::start(KernelSettings {
-            interfaces: Vec::new(),
-            mode: Mode::Native,
-            pin_dir: pin_dir.clone(),
-            detach_on_exit: false,
-            event_sample,
-            guarded_ports: vec![1883],
-            bans_on_guarded_ports: false,
-            pass_evasions: false,
-        })
-        .unwrap();
-        drop(entered);
-        let mut loader = EbpfLoader::new();
-        for map in MAPS {
-            loader.map_pin_path(map, pin_dir.join(map));
-        }
-        let mut ebpf = loader.load(program().unwrap()).unwrap();
-        for name in [PROGRAM, EMPTY_PROGRAM] {
-            let program: &mut Xdp = ebpf.program_mut(name).unwrap().try_into().unwrap();
-            program.load().unwrap();
-        }
-        Self {
-            plane,
-            events,
-            ebpf,
-            runtime,
-        }
-    }
-
-    /// The next reported drop.
-    fn next(&mut self) -> DropEvent {
-        let next = async { tokio::time::timeout(Duration::from_mins(1), self.events.next()).await };
-        self.runtime.block_on(next).expect("an event").unwrap()
-    }
-
-    fn run(&self, name: &str, packet: &[u8], repeat: u32) -> (u32, Duration) {
-        let program: &Xdp = self.ebpf.program(name).unwrap().try_into().unwrap();
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(packet);
-        options.repeat = repeat;
-        let result = program.test_run(options).unwrap();
-        (result.return_value, result.duration)
-    }
-
-    /// The verdict, which has to be counted once, with the packet's bytes, under `counted` alone.
-    #[track_caller]
-    fn expect(&self, packet: &[u8], verdict: u32, counted: VerdictReason) {
-        let mut expected = self.plane.counters().unwrap();
-        assert_eq!(self.run(PROGRAM, packet, 1).0, verdict);
-        for (outcome, count) in &mut expected {
-            if *outcome == counted {
-                count.packets += 1;
-                count.bytes += packet.len() as u64;
-            }
-        }
-        assert_eq!(self.plane.counters().unwrap(), expected);
-    }
-
-    fn ban(&self, target: &str, id: u64, reason: u8, remaining: Duration) {
-        let ban = KernelBan {
-            target: target.parse().unwrap(),
-            id,
-            reason,
-            remaining,
-        };
-        self.plane.ban(&ban).unwrap();
-    }
-
-    fn dropped_by(&self, target: &str) -> PacketCount {
-        let target: Prefix = target.parse().unwrap();
-        let bans = self.plane.bans().unwrap();
-        bans.iter()
-            .find(|ban| ban.target == target)
-            .unwrap()
-            .dropped
-    }
-}
-
-fn ethernet(tags: &[u16], ether_type: u16, body: &[u8]) -> Vec<u8> {
-    let mut frame = vec![2; 12];
-    for tag in tags {
-        frame.extend(tag.to_be_bytes());
-        frame.extend([0, 7]);
-    }
-    frame.extend(ether_type.to_be_bytes());
-    frame.extend(body);
-    frame
-}
-
-fn ipv4(source: &str) -> Vec<u8> {
-    let source: Ipv4Addr = source.parse().unwrap();
-    let mut header = vec![0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0];
-    header.extend(source.octets());
-    header.extend([192, 0, 2, 1]);
-    header.extend([0; 20]);
-    header
-}
-
-fn ipv6(source: &str) -> Vec<u8> {
-    let source: Ipv6Addr = source.parse().unwrap();
-    let mut header = vec![0x60, 0, 0, 0, 0, 20, 6, 64];
-    header.extend(source.octets());
-    header.extend([0xfd; 16]);
-    header.extend([0; 20]);
-    header
-}
-
-fn from(source: &str) -> Vec<u8> {
-    match source.parse().unwrap() {
-        IpAddr::V4(_) => ethernet(&[], 0x0800, &ipv4(source)),
-        IpAddr::V6(_) => ethernet(&[], 0x86dd, &ipv6(source)),
-    }
-}
 
 #[test]
 #[ignore = "needs root: cargo xtask test"]
@@ -479,11 +338,11 @@ fn first_hits_and_one_drop_in_n_are_reported() {
         first_hit: false,
         ..expected
     };
-    assert_eq!(rig.next(), expected);
-    assert_eq!(rig.next(), sampled);
-    assert_eq!(rig.next(), sampled);
+    assert_eq!(rig.next_drop(), expected);
+    assert_eq!(rig.next_drop(), sampled);
+    assert_eq!(rig.next_drop(), sampled);
     rig.run(PROGRAM, &from("2001:db8::9"), 1);
-    let other = rig.next();
+    let other = rig.next_drop();
     assert_eq!(other.source, "2001:db8::9".parse::<IpAddr>().unwrap());
     assert_eq!((other.ban_id, other.first_hit), (8, true));
 }
@@ -495,8 +354,8 @@ fn with_sampling_off_only_first_hits_are_reported() {
         rig.ban(address, id, reason::BY_HAND, HOUR);
         rig.run(PROGRAM, &from(address), 5000);
     }
-    assert_eq!(rig.next().ban_id, 1);
-    assert_eq!(rig.next().ban_id, 2);
+    assert_eq!(rig.next_drop().ban_id, 1);
+    assert_eq!(rig.next_drop().ban_id, 2);
 }
 
 #[test]
@@ -506,10 +365,10 @@ fn a_full_ring_loses_reports_and_no_count() {
     rig.run(PROGRAM, &from("192.0.2.7"), 20_000);
     assert_eq!(rig.dropped_by("192.0.2.7").packets, 20_000);
     // Once read, there is room again.
-    assert!(rig.next().first_hit);
+    assert!(rig.next_drop().first_hit);
     rig.ban("192.0.2.8", 2, reason::BY_HAND, HOUR);
     let mut read = 1;
-    while !rig.next().first_hit {
+    while !rig.next_drop().first_hit {
         read += 1;
         rig.run(PROGRAM, &from("192.0.2.8"), 1);
     }

@@ -13,6 +13,7 @@ pub mod packet;
 pub mod pki;
 pub mod process;
 pub mod raw;
+pub mod rig;
 pub mod story;
 pub mod wallet;
 pub mod wire;
