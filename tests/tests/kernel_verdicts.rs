@@ -1,6 +1,5 @@
 //! Every verdict of the kernel program, by `BPF_PROG_TEST_RUN`: the program as the kernel runs it,
 //! over packets written here, with bans made through the gateway's own `Blocklist`.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
