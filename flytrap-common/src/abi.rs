@@ -22,6 +22,14 @@ pub const EVENT_BYTES: usize = 1 << 18;
 pub const PROGRAM: &str = "flytrap_xdp";
 /// The program that passes every packet: what benchmarks subtract.
 pub const EMPTY_PROGRAM: &str = "ft_empty";
+/// The program that answers with the country of the source: for tests and benchmarks.
+pub const GEO_PROGRAM: &str = "ft_geo";
+/// A constant of [`GEO_PROGRAM`], `u32`: how many addresses of [`MAP_SOURCE`] it looks up in turn;
+/// 0 for the packet's source instead.
+pub const GEO_SOURCES: &str = "FT_SOURCES";
+/// `BPF_MAP_TYPE_ARRAY` of addresses, 16 bytes each, an IPv4 address in the first four. Has room
+/// for one unless its loader makes more; not pinned.
+pub const MAP_SOURCE: &str = "ft_source";
 
 /// `BPF_MAP_TYPE_ARRAY` of one [`Config`].
 pub const MAP_CONFIG: &str = "ft_config";
@@ -44,9 +52,15 @@ pub const MAP_BAN6: &str = "ft_ban6";
 pub const MAP_BANNET4: &str = "ft_bannet4";
 /// `BPF_MAP_TYPE_LPM_TRIE`: IPv6 prefix to [`Ban`].
 pub const MAP_BANNET6: &str = "ft_bannet6";
+/// `BPF_MAP_TYPE_ARRAY_OF_MAPS` of one: an array of one [`Table4`](crate::geo::Table4).
+pub const MAP_GEO4: &str = "ft_geo4";
+/// `BPF_MAP_TYPE_ARRAY_OF_MAPS` of one: an array of one [`Table6`](crate::geo::Table6).
+pub const MAP_GEO6: &str = "ft_geo6";
+/// `BPF_MAP_TYPE_ARRAY` of one [`CountryPolicy`](crate::geo::CountryPolicy).
+pub const MAP_COUNTRY: &str = "ft_country";
 
 /// Every map of ours, as it is named in the kernel and in the pin directory.
-pub const MAPS: [&str; 10] = [
+pub const MAPS: [&str; 13] = [
     MAP_CONFIG,
     MAP_COUNTERS,
     MAP_EVENTS,
@@ -57,6 +71,9 @@ pub const MAPS: [&str; 10] = [
     MAP_BAN6,
     MAP_BANNET4,
     MAP_BANNET6,
+    MAP_GEO4,
+    MAP_GEO6,
+    MAP_COUNTRY,
 ];
 
 /// What user space tells the program.

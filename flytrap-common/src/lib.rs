@@ -4,6 +4,9 @@
 //! pinned map keeps across restarts. [`packet`] reads a frame through [`packet::Frame`], so that
 //! the code which the verifier checks in the kernel is the code that the tests run on the host.
 #![no_std]
+// Inline BPF assembly has no stable syntax yet.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
+pub mod geo;
 pub mod packet;

@@ -10,6 +10,7 @@
 
 mod bans;
 mod frame;
+mod geo;
 mod maps;
 mod verdict;
 
@@ -53,7 +54,7 @@ fn from_ipv4(context: &XdpContext, ip: &Ipv4) -> u32 {
         return pass(context, Outcome::PassAllowlisted);
     }
     let [a, b, c, d] = ip.source;
-    let seen = Seen {
+    let mut seen = Seen {
         source: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d],
         destination_port: 0,
         protocol: ip.protocol,
@@ -65,8 +66,14 @@ fn from_ipv4(context: &XdpContext, ip: &Ipv4) -> u32 {
     {
         return drop_banned(context, hit, seen);
     }
+    let country = set(flag::COUNTRIES).then(|| geo::country4(ip.source));
+    seen.country = country.map_or(0, u16::from);
+    let blocked = country.is_some_and(geo::drops);
+    if blocked && !set(flag::COUNTRIES_ON_GUARDED_PORTS) {
+        return drop_packet(context, Outcome::DropCountry, seen);
+    }
     let transport = packet::transport4(&Packet(context.ctx), ip);
-    by_transport(context, hit, &transport, seen)
+    by_transport(context, hit, blocked, &transport, seen)
 }
 
 #[inline(always)]
@@ -75,7 +82,7 @@ fn from_ipv6(context: &XdpContext, ip: &Ipv6) -> u32 {
     if exempt(ft_allow6.get(&Key::new(128, data))) {
         return pass(context, Outcome::PassAllowlisted);
     }
-    let seen = Seen {
+    let mut seen = Seen {
         source: ip.source,
         destination_port: 0,
         protocol: ip.next_header,
@@ -87,13 +94,25 @@ fn from_ipv6(context: &XdpContext, ip: &Ipv6) -> u32 {
     {
         return drop_banned(context, hit, seen);
     }
+    let country = set(flag::COUNTRIES).then(|| geo::country6(ip.source));
+    seen.country = country.map_or(0, u16::from);
+    let blocked = country.is_some_and(geo::drops);
+    if blocked && !set(flag::COUNTRIES_ON_GUARDED_PORTS) {
+        return drop_packet(context, Outcome::DropCountry, seen);
+    }
     let transport = packet::transport6(&Packet(context.ctx), ip);
-    by_transport(context, hit, &transport, seen)
+    by_transport(context, hit, blocked, &transport, seen)
 }
 
 /// What depends on more than the source.
 #[inline(always)]
-fn by_transport(context: &XdpContext, hit: Option<Hit>, transport: &Transport, seen: Seen) -> u32 {
+fn by_transport(
+    context: &XdpContext,
+    hit: Option<Hit>,
+    blocked: bool,
+    transport: &Transport,
+    seen: Seen,
+) -> u32 {
     let destination_port = match transport {
         Transport::Tcp(tcp) => tcp.destination_port,
         Transport::Udp { destination_port } => *destination_port,
@@ -107,6 +126,9 @@ fn by_transport(context: &XdpContext, hit: Option<Hit>, transport: &Transport, s
         && guarded(destination_port)
     {
         return drop_banned(context, hit, seen);
+    }
+    if blocked && guarded(destination_port) {
+        return drop_packet(context, Outcome::DropCountry, seen);
     }
     match transport {
         Transport::TinyFragment if !set(flag::PASS_EVASIONS) => {

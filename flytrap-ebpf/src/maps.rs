@@ -4,13 +4,14 @@
     reason = "the name of the static is the name of the map, which is lower case"
 )]
 
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use flytrap_common::abi::{
     ALLOWED_PREFIXES, Address4, Allowed, Ban, Config, Counters, DropRecord, EVENT_BYTES,
     EXACT_BANS, Network6, PORT_WORDS, PREFIX_BANS, Trie4, Trie6,
 };
+use flytrap_common::geo::{CountryPolicy, Table4, Table6};
 
 /// Bans cost memory when they are made. Their elements then come from the kernel's BPF allocator,
 /// and a value that user space replaces is freed only when no program can see it any more.
@@ -45,3 +46,21 @@ pub static ft_bannet4: LpmTrie<Trie4, Ban, PREFIX_BANS> = LpmTrie::new();
 
 #[btf_map]
 pub static ft_bannet6: LpmTrie<Trie6, Ban, PREFIX_BANS> = LpmTrie::new();
+
+/// The kernel lays the values of mappable arrays on whole pages, so that every node of a table lies
+/// in one cache line. Nothing maps them.
+const ALIGNED: usize = BPF_F_MMAPABLE as usize;
+
+/// One element, so that a table is replaced between two lookups and never while one runs.
+#[btf_map]
+pub static ft_geo4: ArrayOfMaps<Array<Table4, 1, ALIGNED>, 1> = ArrayOfMaps::new();
+
+#[btf_map]
+pub static ft_geo6: ArrayOfMaps<Array<Table6, 1, ALIGNED>, 1> = ArrayOfMaps::new();
+
+#[btf_map]
+pub static ft_country: Array<CountryPolicy, 1> = Array::new();
+
+/// For `ft_geo` alone. Its loader gives it more room.
+#[btf_map]
+pub static ft_source: Array<[u8; 16], 1> = Array::new();

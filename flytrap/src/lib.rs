@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod events;
 pub mod failure;
+pub mod geo;
 pub mod identity;
 pub mod kernel;
 pub mod metrics;

@@ -97,6 +97,7 @@ impl Lab {
             guarded_ports: vec![1883],
             bans_on_guarded_ports: false,
             pass_evasions: false,
+            countries: None,
         }
     }
 

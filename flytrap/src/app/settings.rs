@@ -48,6 +48,7 @@ pub(super) fn kernel(config: &Config, bound: &[SocketAddr]) -> KernelSettings {
         guarded_ports: bound.iter().map(SocketAddr::port).collect(),
         bans_on_guarded_ports: config.xdp.ban_scope == config::Scope::GuardedPorts,
         pass_evasions: config.xdp.evasions == config::Evasions::Pass,
+        countries: None,
     }
 }
 

@@ -7,6 +7,7 @@
 mod attach;
 mod error;
 mod events;
+mod geo;
 mod netlink;
 mod plane;
 mod preflight;
@@ -17,7 +18,9 @@ use std::time::Duration;
 pub use error::KernelError;
 pub use events::{DropEvent, Events};
 pub use flytrap_common::abi::{EXACT_BANS, Outcome as VerdictReason, PREFIX_BANS};
-pub use plane::{InterfaceStatus, KernelPlane, KernelSettings, KernelStatus, program};
+pub use plane::{
+    CountryScope, InterfaceStatus, KernelPlane, KernelSettings, KernelStatus, program,
+};
 
 use crate::types::Prefix;
 

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use super::attach::{self, Attachment};
 use super::error::KernelError;
 use super::events::{Events, LOG_TARGET, ToTracing};
+use super::geo::GeoMaps;
 use super::tables::{Tables, take_map};
 use super::{
     ActiveBan, AttachedMode, Blocklist, KernelBan, Mode, PacketCount, VerdictReason, preflight,
@@ -54,6 +55,18 @@ pub struct KernelSettings {
     pub bans_on_guarded_ports: bool,
     /// Whether packets pass that hide their ports: tiny fragments and overlong header chains.
     pub pass_evasions: bool,
+    /// Where [`KernelPlane::set_country_policy`] holds; `None`: countries aren't looked up.
+    pub countries: Option<CountryScope>,
+}
+
+/// What a country's packets are kept from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CountryScope {
+    /// The whole host.
+    #[default]
+    Host,
+    /// The guarded ports.
+    GuardedPorts,
 }
 
 impl KernelSettings {
@@ -61,6 +74,11 @@ impl KernelSettings {
         let flag = |on: bool, flag: u32| if on { flag } else { 0 };
         flag(self.bans_on_guarded_ports, flag::BANS_ON_GUARDED_PORTS)
             | flag(self.pass_evasions, flag::PASS_EVASIONS)
+            | flag(self.countries.is_some(), flag::COUNTRIES)
+            | flag(
+                self.countries == Some(CountryScope::GuardedPorts),
+                flag::COUNTRIES_ON_GUARDED_PORTS,
+            )
     }
 }
 
@@ -89,6 +107,7 @@ pub struct KernelPlane {
     settings: KernelSettings,
     program_id: u32,
     tables: Mutex<Tables>,
+    pub(super) geo: Mutex<GeoMaps>,
     state: Mutex<State>,
     /// Held, so that no other gateway takes over the pins while this one runs.
     _ours: OwnedFd,
@@ -129,6 +148,7 @@ impl KernelPlane {
                 let plane = Self {
                     program_id: loaded.program_id,
                     tables: Mutex::new(loaded.tables),
+                    geo: Mutex::new(loaded.geo),
                     state: Mutex::new(state),
                     _ours: loaded.ours,
                     settings,
@@ -237,6 +257,7 @@ struct Loaded {
     ebpf: Ebpf,
     program_id: u32,
     tables: Tables,
+    geo: GeoMaps,
     events: Events,
     ours: OwnedFd,
 }
@@ -262,6 +283,7 @@ impl Loaded {
         }
         let mut ebpf = loader.load(object).map_err(load_error)?;
         let mut tables = Tables::take(&mut ebpf)?;
+        let geo = GeoMaps::take(&mut ebpf)?;
         // Before the program runs: it samples by what it finds here.
         tables.configure(Config {
             abi_version: ABI_VERSION,
@@ -283,6 +305,7 @@ impl Loaded {
             program_id: info.id(),
             ebpf,
             tables,
+            geo,
             events,
             ours,
         })
@@ -357,6 +380,6 @@ fn load_error(error: EbpfError) -> KernelError {
 }
 
 /// The maps are whole after every system call, so a panic elsewhere spoils nothing here.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,6 +8,7 @@ pub mod broker;
 pub mod client;
 pub mod drill;
 pub mod gateway;
+pub mod geo;
 pub mod netns;
 pub mod packet;
 pub mod pki;
