@@ -136,6 +136,7 @@ fn a_table_that_is_too_small_says_which() {
 /// A database with these networks and their records.
 fn database(records: &[(&str, Value)]) -> Vec<u8> {
     let mut database = maxminddb_writer::Database::default();
+    database.metadata.binary_format_major_version = 2;
     database.metadata.ip_version = maxminddb_writer::metadata::IpVersion::V6;
     database.metadata.database_type = "Test".to_owned();
     for (network, record) in records {

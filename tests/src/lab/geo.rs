@@ -111,6 +111,7 @@ fn ipv6(numbers: &mut Numbers, countries: &[Country], count: usize) -> Vec<Row> 
 /// A file in MaxMind's format with these rows; where they cover each other, the later ones win.
 pub fn database(rows: &[Row]) -> Result<Vec<u8>> {
     let mut database = Database::default();
+    database.metadata.binary_format_major_version = 2;
     database.metadata.ip_version = IpVersion::V6;
     database.metadata.database_type = "FlyTrap-Test-Country".to_owned();
     let mut records = HashMap::new();
