@@ -8,6 +8,10 @@
     clippy::inline_always,
     reason = "the verifier follows a map pointer only within one function"
 )]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "countries fit into a byte, and both sides have 64-bit addresses"
+)]
 
 use bytemuck::{Pod, Zeroable};
 
@@ -123,8 +127,8 @@ pub enum Origin {
 }
 
 /// Sorts out the addresses that carry an IPv4 address in a form that leaves no doubt: 6to4
-/// (2002::/16, RFC 3056), Teredo (2001::/32, the client's address, RFC 4380), NAT64 by the
-/// well-known prefix (64:ff9b::/96, RFC 6052) and IPv4-mapped ones.
+/// (`2002::/16`, RFC 3056), Teredo (`2001::/32`, the client's address, RFC 4380), NAT64 by the
+/// well-known prefix (`64:ff9b::/96`, RFC 6052) and IPv4-mapped ones.
 #[inline(always)]
 pub fn origin(address: [u8; 16]) -> Origin {
     let [
@@ -285,9 +289,12 @@ mod user {
 
 const _: () = {
     // Numbers of pages, leaves and groups fit below INNER.
-    assert!(PAGES <= INNER as usize && LEAVES <= INNER as usize && GROUPS <= INNER as usize);
+    assert!(PAGES <= INNER as usize);
+    assert!(LEAVES <= INNER as usize);
+    assert!(GROUPS <= INNER as usize);
     assert!(size_of::<Table4>() == (1 << 17) + PAGES * 512 + LEAVES * 256);
-    assert!(size_of::<Table6>().is_multiple_of(8) && size_of::<CountryPolicy>() == 32);
+    assert!(size_of::<Table6>() == 6_169_728);
+    assert!(size_of::<CountryPolicy>() == 32);
 };
 
 #[cfg(test)]

@@ -127,7 +127,6 @@ fn check(what: &'static str, found: usize, room: usize) -> Result<(), GeoError> 
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "half of it is meant")]
 const fn upper(address: u128) -> u64 {
     (address >> 64) as u64
 }

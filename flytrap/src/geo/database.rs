@@ -1,5 +1,6 @@
-//! Reading databases in MaxMind's format.
+//! Reading databases in `MaxMind`'s format.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::net::IpAddr;
@@ -35,7 +36,7 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// A file in MaxMind's format (.mmdb), of countries or of something with countries in it.
+/// A file in `MaxMind`'s format (.mmdb), of countries or of something with countries in it.
 #[derive(Clone, Copy, Debug)]
 pub struct Database;
 
@@ -160,12 +161,9 @@ impl Codes {
         let Some(offset) = network.offset() else {
             return Ok(0);
         };
-        let country = match self.seen.get(&offset) {
-            Some(seen) => seen,
-            None => {
-                let read = read_code(network)?;
-                self.seen.entry(offset).or_insert(read)
-            }
+        let country = match self.seen.entry(offset) {
+            Entry::Occupied(seen) => seen.into_mut(),
+            Entry::Vacant(unseen) => unseen.insert(read_code(network)?),
         };
         Ok(match country {
             Ok(country) => *country,

@@ -47,8 +47,9 @@ pub struct Ranges {
 }
 
 impl CountryMap {
-    /// The country of an address, if it has one. 6to4, Teredo, NAT64 (64:ff9b::/96) and IPv4-mapped
-    /// addresses have that of the IPv4 address inside; otherwise only `2000::/3` has countries.
+    /// The country of an address, if it has one. 6to4, Teredo, NAT64 (`64:ff9b::/96`) and
+    /// IPv4-mapped addresses have that of the IPv4 address inside; of the others, only `2000::/3`
+    /// has countries.
     pub fn country(&self, address: IpAddr) -> Option<Country> {
         let of_ipv4 = |octets| flatten::lookup(&self.v4, u32::from_be_bytes(octets));
         let index = match address {

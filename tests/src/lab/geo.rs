@@ -1,6 +1,7 @@
 //! Country databases for tests and benchmarks: made up, of real size and shape.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result};
@@ -11,7 +12,7 @@ use maxminddb_writer::metadata::IpVersion;
 /// A prefix and its country.
 pub type Row = (IpAddr, u8, Country);
 
-/// A sequence that is the same for the same seed: SplitMix64.
+/// A sequence that is the same for the same seed: `SplitMix64`.
 pub struct Numbers(pub u64);
 
 impl Numbers {
@@ -108,21 +109,19 @@ fn ipv6(numbers: &mut Numbers, countries: &[Country], count: usize) -> Vec<Row> 
     rows
 }
 
-/// A file in MaxMind's format with these rows; where they cover each other, the later ones win.
+/// A file in `MaxMind`'s format with these rows; where they cover each other, the later ones win.
 pub fn database(rows: &[Row]) -> Result<Vec<u8>> {
     let mut database = Database::default();
     database.metadata.binary_format_major_version = 2;
     database.metadata.ip_version = IpVersion::V6;
-    database.metadata.database_type = "FlyTrap-Test-Country".to_owned();
+    database.metadata.database_type = "FlyTrap-Test-Country".into();
     let mut records = HashMap::new();
     for (start, bits, country) in rows {
-        let record = match records.get(country) {
-            Some(record) => *record,
-            None => {
+        let record = match records.entry(*country) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => {
                 let code = HashMap::from([("iso_code", country.code())]);
-                let record = database.insert_value(HashMap::from([("country", code)]))?;
-                records.insert(*country, record);
-                record
+                *new.insert(database.insert_value(HashMap::from([("country", code)]))?)
             }
         };
         // IPv4 lies at ::/96.
