@@ -61,6 +61,7 @@ impl Rig {
             guarded_ports: vec![1883],
             bans_on_guarded_ports: false,
             pass_evasions: false,
+            countries: None,
         };
         change(&mut settings);
         let (plane, events) = KernelPlane::start(settings).unwrap();
