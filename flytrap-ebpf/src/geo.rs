@@ -50,8 +50,14 @@ pub fn ft_geo(context: XdpContext) -> u32 {
     let network = packet::network(&Packet(context.ctx));
     // SAFETY: a constant of this object that the loader may have changed before it was loaded.
     let sources = unsafe { core::ptr::read_volatile(&raw const FT_SOURCES) };
-    let listed = if sources == 0 {
-        None
+    // Two matches, as one over both kinds of sources makes LLVM copy registers that nothing has
+    // written, which the verifier refuses.
+    let country = if sources == 0 {
+        match network {
+            Network::V4(ip) => country4(ip.source),
+            Network::V6(ip) => country6(ip.source),
+            Network::NotIp | Network::Unparsed => 0,
+        }
     } else {
         let counter = &raw mut NEXT;
         // SAFETY: a plain number in a map of this program's own; two CPUs that count at a time
@@ -60,12 +66,15 @@ pub fn ft_geo(context: XdpContext) -> u32 {
             *counter = (*counter).wrapping_add(1);
             *counter
         };
-        ft_source.get((next % u64::from(sources)) as u32).copied()
-    };
-    let country = match network {
-        Network::V4(ip) => country4(listed.map_or(ip.source, |[a, b, c, d, ..]| [a, b, c, d])),
-        Network::V6(ip) => country6(listed.unwrap_or(ip.source)),
-        Network::NotIp | Network::Unparsed => 0,
+        let Some(source) = ft_source.get((next % u64::from(sources)) as u32) else {
+            return 0;
+        };
+        let [a, b, c, d, ..] = *source;
+        match network {
+            Network::V4(_) => country4([a, b, c, d]),
+            Network::V6(_) => country6(*source),
+            Network::NotIp | Network::Unparsed => 0,
+        }
     };
     u32::from(country)
 }

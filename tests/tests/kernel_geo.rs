@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use aya::maps::Array;
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use flytrap::geo::{self, Country, CountryMap, Database, Policy, Tables, Unknown};
 use flytrap::kernel::{
     Blocklist, CountryScope, Events, KernelPlane, KernelSettings, Mode, VerdictReason, program,
 };
-use flytrap_common::abi::{GEO_PROGRAM, MAPS, PROGRAM};
+use flytrap_common::abi::{EMPTY_PROGRAM, GEO_PROGRAM, GEO_SOURCES, MAP_SOURCE, MAPS, PROGRAM};
 use flytrap_common::geo::{Origin, origin};
 use flytrap_tests::lab::geo::{Numbers, Row, database, rows};
 use maxminddb::{PathElement, Reader};
@@ -31,6 +32,7 @@ struct Rig {
     events: Events,
     ebpf: Ebpf,
     runtime: Runtime,
+    pin_dir: PathBuf,
 }
 
 impl Rig {
@@ -69,6 +71,7 @@ impl Rig {
             events,
             ebpf,
             runtime,
+            pin_dir,
         }
     }
 
@@ -367,6 +370,68 @@ fn from_the_file_into_force() {
             map.networks(),
             built.checked_sub(read).unwrap(),
             in_force.checked_sub(built).unwrap(),
+        );
+    }
+}
+
+/// Shows what a lookup costs with a random source per range; `--nocapture`. Judges nothing.
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn nanoseconds_per_lookup() {
+    const SOURCES: u32 = 1 << 18;
+    let rows = rows(1, 500_000);
+    let tables = tables(&rows);
+    let rig = Rig::new(None);
+    let mut numbers = Numbers(3);
+    for ipv6 in [false, true] {
+        let mut family: Vec<[u8; 16]> = Vec::new();
+        while family.len() < SOURCES as usize {
+            let at = usize::try_from(numbers.below(rows.len() as u64)).unwrap();
+            match rows[at].0 {
+                IpAddr::V6(source) if ipv6 => family.push(source.octets()),
+                IpAddr::V4(source) if !ipv6 => {
+                    let [a, b, c, d] = source.octets();
+                    family.push([a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+                }
+                _ => {}
+            }
+        }
+        let mut loader = EbpfLoader::new();
+        for map in MAPS {
+            loader.map_pin_path(map, rig.pin_dir.join(map));
+        }
+        loader.map_max_entries(MAP_SOURCE, SOURCES);
+        loader.override_global(GEO_SOURCES, &SOURCES, true);
+        let mut ebpf = loader.load(program().unwrap()).unwrap();
+        let mut sources: Array<_, [u8; 16]> =
+            ebpf.take_map(MAP_SOURCE).unwrap().try_into().unwrap();
+        for (at, source) in (0..).zip(&family) {
+            sources.set(at, source, 0).unwrap();
+        }
+        for name in [GEO_PROGRAM, EMPTY_PROGRAM] {
+            let program: &mut Xdp = ebpf.program_mut(name).unwrap().try_into().unwrap();
+            program.load().unwrap();
+        }
+        let source = if ipv6 { "2400::7" } else { "192.0.2.7" };
+        let packet = packet(source.parse().unwrap(), 1883);
+        let time = |name| {
+            let program: &Xdp = ebpf.program(name).unwrap().try_into().unwrap();
+            let round = |_| {
+                let mut options = TestRunOptions::new();
+                options.data_in = Some(&packet);
+                options.repeat = 200_000;
+                program.test_run(options).unwrap().duration.as_nanos()
+            };
+            let mut times: Vec<_> = (0..11).map(round).collect();
+            times.sort_unstable();
+            times[times.len() / 2]
+        };
+        rig.plane.set_countries(&tables).unwrap();
+        println!(
+            "{}: empty program {} ns, next address of a list and its country {} ns",
+            if ipv6 { "IPv6" } else { "IPv4" },
+            time(EMPTY_PROGRAM),
+            time(GEO_PROGRAM)
         );
     }
 }
