@@ -4,9 +4,11 @@
 //! accepted; what was started is taken down in reverse.
 
 mod control;
+mod drops;
 mod logging;
 mod settings;
 mod start;
+pub mod xdp;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -66,8 +68,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         start::watch_upstream(Arc::clone(&control), finished.clone()),
     );
     if let Some(drops) = drops {
-        let sample = config.xdp.event_sample;
-        let reports = start::report_drops(drops, surroundings.metrics.clone(), sample);
+        let reports = drops.run(surroundings.metrics.clone());
         let stop = finished.clone();
         services.spawn("kernel events", async move {
             stop.run_until_cancelled(reports).await;

@@ -230,6 +230,34 @@ impl Default for Metrics {
     }
 }
 
+/// How much traffic the kernel gave a verdict, since its maps were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelCount {
+    /// The verdict, one of a closed set.
+    pub verdict: &'static str,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, link-layer headers included.
+    pub bytes: u64,
+}
+
+/// The kernel counts for itself, so its numbers are read when somebody asks. What can't be read is
+/// left out: a 0 would look like a restart.
+fn kernel_registry(counts: &[KernelCount]) -> Registry {
+    let mut r = Register(Registry::with_prefix("flytrap"));
+    if !counts.is_empty() {
+        let packets = "Packets that the kernel program judged, by verdict";
+        let packets = r.family("xdp_packets", packets, "verdict", []);
+        let bytes = "Bytes of the packets that the kernel program judged, by verdict";
+        let bytes = r.family("xdp_bytes", bytes, "verdict", []);
+        for count in counts {
+            packets.add(count.verdict, count.packets);
+            bytes.add(count.verdict, count.bytes);
+        }
+    }
+    r.0
+}
+
 /// The counts that `flytrap status` shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -261,9 +289,16 @@ impl Metrics {
 
     /// All metrics, as `application/openmetrics-text; version=1.0.0; charset=utf-8`.
     pub fn encode(&self) -> String {
+        self.encode_with(&[])
+    }
+
+    /// All metrics, and the kernel's counts as they are now.
+    pub fn encode_with(&self, kernel: &[KernelCount]) -> String {
         let mut out = String::new();
         // Only a writer can fail, and a String doesn't.
-        let _ = text::encode(&mut out, &self.0.registry);
+        let _ = text::encode_registry(&mut out, &self.0.registry)
+            .and_then(|()| text::encode_registry(&mut out, &kernel_registry(kernel)))
+            .and_then(|()| text::encode_eof(&mut out));
         out
     }
 
@@ -345,7 +380,12 @@ mod tests {
         let metrics = Metrics::new();
         metrics.publishes_permitted(3);
         metrics.clone().publishes_permitted(4);
-        let text = metrics.encode();
+        let kernel = [("pass", 5, 500), ("drop_by_hand", 0, 0)];
+        let text = metrics.encode_with(&kernel.map(|(verdict, packets, bytes)| KernelCount {
+            verdict,
+            packets,
+            bytes,
+        }));
         assert!(
             text.contains("flytrap_publishes_total{decision=\"permit\"} 7\n"),
             "{text}"
@@ -363,6 +403,9 @@ mod tests {
             "flytrap_logins_total{result=\"ok\"} 0\n",
             "flytrap_logins_total{result=\"unavailable\"} 0\n",
             "flytrap_kernel_drop_events_total{reason=\"drop_by_hand\"} 0\n",
+            "flytrap_xdp_packets_total{verdict=\"pass\"} 5\n",
+            "flytrap_xdp_packets_total{verdict=\"drop_by_hand\"} 0\n",
+            "flytrap_xdp_bytes_total{verdict=\"pass\"} 500\n",
         ] {
             assert!(text.contains(seen_from_the_start), "{text}");
         }
@@ -380,6 +423,7 @@ mod tests {
                 .iter()
                 .all(|name| name.starts_with("flytrap_"))
         );
+        assert!(!metrics.encode().contains("flytrap_xdp"));
         for forbidden in [
             "peer=", "address=", "client=", "wallet=", "topic=", "target=",
         ] {

@@ -7,11 +7,12 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use flytrap::api::{
-    BanRequest, BanView, Control, ControlSocket, Lifted, PolicyAction, PolicyAnswer,
+    BanRequest, BanView, Control, ControlSocket, DropView, Lifted, PolicyAction, PolicyAnswer,
     PolicyQuestion, Problem, Status, serve,
 };
 use flytrap::identity::create_keystore;
-use flytrap::types::{Clock, Prefix, SystemClock};
+use flytrap::types::{Clock, Prefix, SystemClock, UnixTime};
+use tokio::sync::broadcast::Receiver;
 use tokio_util::sync::CancellationToken;
 
 /// Runs `flytrap` without the variables that it reads.
@@ -65,6 +66,8 @@ fn help_mentions_every_command() {
         "status",
         "ban",
         "policy",
+        "xdp",
+        "observe",
         "token",
         "--output",
         "--socket",
@@ -75,6 +78,7 @@ fn help_mentions_every_command() {
         ("ban", &["list", "add", "lift"][..]),
         ("policy", &["check"]),
         ("token", &["create", "inspect"]),
+        ("xdp", &["status", "attach", "detach", "counters"]),
     ] {
         let output = flytrap(&[noun, "--help"]);
         for verb in verbs {
@@ -106,6 +110,9 @@ fn wrong_usage_exits_with_2() {
             "a",
         ],
         &["status", "-o", "yaml"],
+        &["xdp", "attach"],
+        &["observe", "--count", "0"],
+        &["observe", "--reason", "pass"],
     ] {
         let output = flytrap(arguments);
         assert_eq!(code(&output), 2, "{arguments:?}");
@@ -272,6 +279,7 @@ fn without_a_gateway_its_commands_exit_with_69() {
     let socket = socket.to_str().unwrap();
     for arguments in [
         &["status"][..],
+        &["observe"],
         &["ban", "list"],
         &[
             "ban", "add", "::1", "--for", "10m", "--note", "x", "--force",
@@ -357,6 +365,27 @@ impl Control for Fake {
         })
     }
 
+    fn drops(&self) -> Result<Receiver<DropView>, Problem> {
+        let (sender, receiver) = tokio::sync::broadcast::channel(4);
+        for (reason, ban) in [("drop_country", None), ("drop_by_hand", Some(3))] {
+            let drop = DropView {
+                time: UnixTime(1_767_225_600),
+                source: "192.0.2.7".parse().unwrap(),
+                protocol: "tcp".to_owned(),
+                destination_port: Some(1883),
+                interface: "eth0".to_owned(),
+                reason: reason.to_owned(),
+                ban,
+                country: Some("DE".to_owned()),
+                bytes: 74,
+                first_hit: ban.is_some(),
+                one_in: if ban.is_some() { 1 } else { 100 },
+            };
+            sender.send(drop).unwrap();
+        }
+        Ok(receiver)
+    }
+
     fn metrics(&self) -> String {
         String::new()
     }
@@ -390,6 +419,20 @@ fn answers_of_a_gateway_become_text_json_and_exit_codes() {
     assert_eq!(code, 1);
     let answer: PolicyAnswer = serde_json::from_str(&out).unwrap();
     assert!(!answer.permit);
+
+    let (code, out, _) = ask(&["observe", "--count", "1", "--reason", "drop_by_hand"]);
+    let line = "2026-01-01T00:00:00Z eth0 192.0.2.7 (DE) tcp/1883 drop_by_hand ban 3, 74 bytes, first hit\n";
+    assert_eq!((code, out.as_str()), (0, line));
+    let (code, out, _) = ask(&["observe", "--count", "2", "-o", "json"]);
+    let drops: Vec<DropView> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!((code, drops.len(), drops[0].one_in), (0, 2, 100));
+    // The stream ends after two.
+    let (code, out, err) = ask(&["observe"]);
+    assert_eq!((code, out.lines().count()), (69, 2));
+    assert!(err.starts_with("error: the gateway has ended\n"), "{err}");
 
     let (code, out, _) = ask(&["ban", "list"]);
     assert_eq!((code, out.as_str()), (0, "nobody is banned\n"));

@@ -323,6 +323,7 @@ fn first_hits_and_one_drop_in_n_are_reported() {
     let packet = from("192.0.2.7");
     rig.run(PROGRAM, &packet, 10);
     let expected = DropEvent {
+        age: Duration::ZERO,
         source: "192.0.2.7".parse().unwrap(),
         ban_id: 7,
         outcome: VerdictReason::DropAuthFailed,

@@ -5,22 +5,25 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Method, Request, header};
+use hyper::{Method, Request, Response, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::problem::Problem;
-use super::views::{BanRequest, BanView, Lifted, PolicyAnswer, PolicyQuestion, Status};
+use super::views::{BanRequest, BanView, DropLine, Lifted, PolicyAnswer, PolicyQuestion, Status};
 use crate::types::Prefix;
 
 /// The largest answer that is read: room for some 100,000 bans.
 const ANSWER_BYTES: usize = 32 * 1_024 * 1_024;
 /// How long an answer may take. The gateway answers in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The longest line of a stream that is read. A drop takes some 300 bytes.
+const LINE_BYTES: usize = 64 * 1_024;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +97,32 @@ impl Client {
         self.post("/api/v1/policy/check", question).await
     }
 
+    /// The drops that the kernel reports from now on.
+    pub async fn drops(&self) -> Result<Drops, ClientError> {
+        let opened = tokio::time::timeout(PATIENCE, async {
+            let (mut sender, connection) = self.connect().await?;
+            // Moves the bytes for as long as somebody reads them.
+            tokio::spawn(connection);
+            let request = self.request(Method::GET, "/api/v1/drops", Bytes::new())?;
+            let answer = sender
+                .send_request(request)
+                .await
+                .map_err(|error| self.garbled(&error))?;
+            if answer.status().is_success() {
+                return Ok(Drops {
+                    client: self.clone(),
+                    body: answer.into_body(),
+                    read: Vec::new(),
+                });
+            }
+            let (status, answer) = self.whole(answer).await?;
+            Err(self.refused(status, &answer))
+        });
+        opened
+            .await
+            .map_err(|_| self.garbled(&"nothing came for 30 seconds"))?
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.send(Method::GET, path, Bytes::new()).await
     }
@@ -120,9 +149,13 @@ impl Client {
         if status.is_success() {
             return serde_json::from_slice(&answer).map_err(|error| self.garbled(&error));
         }
-        match serde_json::from_slice::<Problem>(&answer) {
-            Ok(problem) => Err(problem.into()),
-            Err(_) => Err(self.garbled(&format_args!("HTTP status {status}"))),
+        Err(self.refused(status, &answer))
+    }
+
+    fn refused(&self, status: hyper::StatusCode, answer: &[u8]) -> ClientError {
+        match serde_json::from_slice::<Problem>(answer) {
+            Ok(problem) => problem.into(),
+            Err(_) => self.garbled(&format_args!("HTTP status {status}")),
         }
     }
 
@@ -132,30 +165,14 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<(hyper::StatusCode, Bytes), ClientError> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|source| self.unreachable(source))?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| self.garbled(&error))?;
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "flytrap")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .map_err(|error| self.garbled(&error))?;
+        let (mut sender, connection) = self.connect().await?;
+        let request = self.request(method, path, body)?;
         let answer = async {
             let answer = sender
                 .send_request(request)
                 .await
                 .map_err(|error| self.garbled(&error))?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), ANSWER_BYTES)
-                .collect()
-                .await
-                .map_err(|error| self.garbled(&error))?;
-            Ok((status, body.to_bytes()))
+            self.whole(answer).await
         };
         // The connection moves the bytes; its own end only matters through the answer's.
         tokio::pin!(answer);
@@ -164,6 +181,50 @@ impl Client {
             result = &mut answer => result,
             _ = connection => answer.await,
         }
+    }
+
+    async fn connect(
+        &self,
+    ) -> Result<
+        (
+            http1::SendRequest<Full<Bytes>>,
+            http1::Connection<TokioIo<UnixStream>, Full<Bytes>>,
+        ),
+        ClientError,
+    > {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|source| self.unreachable(source))?;
+        http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.garbled(&error))
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "flytrap")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|error| self.garbled(&error))
+    }
+
+    async fn whole(
+        &self,
+        answer: Response<Incoming>,
+    ) -> Result<(hyper::StatusCode, Bytes), ClientError> {
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES)
+            .collect()
+            .await
+            .map_err(|error| self.garbled(&error))?;
+        Ok((status, body.to_bytes()))
     }
 
     fn unreachable(&self, source: io::Error) -> ClientError {
@@ -179,6 +240,40 @@ impl Client {
         ClientError::Garbled {
             socket: self.socket.clone(),
             detail: detail.to_string(),
+        }
+    }
+}
+
+/// A stream of drops.
+#[derive(Debug)]
+pub struct Drops {
+    client: Client,
+    body: Incoming,
+    /// What came and was not returned yet.
+    read: Vec<u8>,
+}
+
+impl Drops {
+    /// The next line; `None` once the gateway ends.
+    pub async fn next(&mut self) -> Result<Option<DropLine>, ClientError> {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.read.drain(..=end).collect();
+                return serde_json::from_slice(&line)
+                    .map(Some)
+                    .map_err(|error| self.client.garbled(&error));
+            }
+            if self.read.len() > LINE_BYTES {
+                return Err(self.client.garbled(&"a line has no end"));
+            }
+            match self.body.frame().await {
+                // A gateway that is killed ends it, too.
+                None | Some(Err(_)) => return Ok(None),
+                Some(Ok(frame)) => {
+                    let data = frame.into_data().unwrap_or_default();
+                    self.read.extend_from_slice(&data);
+                }
+            }
         }
     }
 }

@@ -8,12 +8,14 @@
 //! | `POST /api/v1/bans` | [`BanRequest`] | [`BanView`] |
 //! | `DELETE /api/v1/bans/{prefix}` | | [`Lifted`] |
 //! | `POST /api/v1/policy/check` | [`PolicyQuestion`] | [`PolicyAnswer`] |
+//! | `GET /api/v1/drops` | | a [`DropLine`] on each line, without end |
 //! | `GET /metrics` | | `OpenMetrics` text |
 //!
 //! Errors are [`Problem`]s. Times are seconds since 1970. The file permissions of the socket
 //! decide who may use it.
 
 pub mod client;
+mod lines;
 mod problem;
 mod server;
 mod socket;
@@ -25,6 +27,7 @@ pub use problem::Problem;
 pub use server::{Control, serve};
 pub use socket::{ControlSocket, SocketError};
 pub use views::{
-    BanRequest, BanView, LedgerView, Lifted, ListenerView, PacketTally, PolicyAction, PolicyAnswer,
-    PolicyQuestion, Status, UpstreamView, XdpInterface, XdpState, XdpView,
+    BanRequest, BanView, DropLine, DropView, LedgerView, Lifted, ListenerView, PacketTally,
+    PolicyAction, PolicyAnswer, PolicyQuestion, Status, UpstreamView, XdpInterface, XdpState,
+    XdpView,
 };

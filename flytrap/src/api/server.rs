@@ -4,23 +4,28 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use tokio::sync::broadcast::Receiver;
 use tokio_util::sync::CancellationToken;
 
+use super::lines::Lines;
 use super::problem::Problem;
 use super::socket::ControlSocket;
-use super::views::{BanRequest, BanView, Lifted, PolicyAnswer, PolicyQuestion, Status};
+use super::views::{BanRequest, BanView, DropView, Lifted, PolicyAnswer, PolicyQuestion, Status};
 use crate::types::Prefix;
 
 /// The largest body that is read, in bytes. Requests name one thing each.
 const BODY_BYTES: usize = 16 * 1_024;
 /// What [`Control::metrics`] returns, in the words of HTTP.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// One JSON object on each line.
+const NDJSON: &str = "application/x-ndjson";
 /// How long requests under way may take to finish once the server stops.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -39,6 +44,9 @@ pub trait Control: Send + Sync + 'static {
         &self,
         question: PolicyQuestion,
     ) -> impl Future<Output = Result<PolicyAnswer, Problem>> + Send;
+    /// The drops that the kernel reports from now on; [`Problem::unavailable`] if it reports none.
+    /// The receiver ends with the gateway.
+    fn drops(&self) -> Result<Receiver<DropView>, Problem>;
     /// Every metric as `OpenMetrics` text 1.0.0.
     fn metrics(&self) -> String;
 }
@@ -71,6 +79,7 @@ fn router<C: Control>(control: Arc<C>) -> Router {
         .route("/api/v1/bans", get(bans::<C>).post(ban::<C>))
         .route("/api/v1/bans/{*target}", delete(lift::<C>))
         .route("/api/v1/policy/check", post(check::<C>))
+        .route("/api/v1/drops", get(drops::<C>))
         .route("/metrics", get(metrics::<C>))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
@@ -115,6 +124,11 @@ async fn check<C: Control>(
 ) -> Result<Json<PolicyAnswer>, Problem> {
     let Json(question) = question?;
     control.check(question).await.map(Json)
+}
+
+async fn drops<C: Control>(State(control): State<Arc<C>>) -> Result<impl IntoResponse, Problem> {
+    let lines = Lines::of(control.drops()?);
+    Ok(([(header::CONTENT_TYPE, NDJSON)], Body::new(lines)))
 }
 
 async fn metrics<C: Control>(State(control): State<Arc<C>>) -> impl IntoResponse {

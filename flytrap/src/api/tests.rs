@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +20,7 @@ const HANG: Duration = Duration::from_mins(1);
 #[derive(Default)]
 struct Fake {
     bans: Mutex<Vec<BanView>>,
+    drops: Option<broadcast::WeakSender<DropView>>,
 }
 
 impl Control for Fake {
@@ -101,6 +103,12 @@ impl Control for Fake {
         })
     }
 
+    fn drops(&self) -> Result<broadcast::Receiver<DropView>, Problem> {
+        let drops = self.drops.as_ref().and_then(broadcast::WeakSender::upgrade);
+        let drops = drops.ok_or_else(|| Problem::unavailable("XDP is off", ""))?;
+        Ok(drops.subscribe())
+    }
+
     fn metrics(&self) -> String {
         "# EOF\n".to_owned()
     }
@@ -108,17 +116,28 @@ impl Control for Fake {
 
 struct Running {
     dir: tempfile::TempDir,
+    drops: broadcast::Sender<DropView>,
     stop: CancellationToken,
     server: JoinHandle<std::io::Result<()>>,
 }
 
 impl Running {
     fn start() -> Self {
+        let drops = broadcast::Sender::new(4);
+        let fake = Fake {
+            drops: Some(drops.downgrade()),
+            ..Fake::default()
+        };
         let dir = tempfile::tempdir().unwrap();
         let socket = ControlSocket::bind(&Self::socket_in(dir.path())).unwrap();
         let stop = CancellationToken::new();
-        let server = tokio::spawn(serve(socket, Arc::new(Fake::default()), stop.clone()));
-        Self { dir, stop, server }
+        let server = tokio::spawn(serve(socket, Arc::new(fake), stop.clone()));
+        Self {
+            dir,
+            drops,
+            stop,
+            server,
+        }
     }
 
     fn socket_in(dir: &Path) -> PathBuf {
@@ -157,6 +176,7 @@ impl Running {
 
     async fn end(self) -> PathBuf {
         self.stop.cancel();
+        drop(self.drops);
         tokio::time::timeout(HANG, self.server)
             .await
             .unwrap()
@@ -280,6 +300,56 @@ async fn what_is_not_understood_is_a_problem_not_a_crash() {
         .await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     running.end().await;
+}
+
+fn drop_number(number: u64) -> DropView {
+    DropView {
+        time: UnixTime(number),
+        source: "2001:db8::7".parse().unwrap(),
+        protocol: "udp".to_owned(),
+        destination_port: None,
+        interface: "eth0".to_owned(),
+        reason: "drop_by_hand".to_owned(),
+        ban: Some(number),
+        country: None,
+        bytes: 74,
+        first_hit: true,
+        one_in: 1,
+    }
+}
+
+#[tokio::test]
+async fn drops_are_streamed_and_a_slow_reader_is_told_what_it_missed() {
+    let running = Running::start();
+    let mut quick = running.client().drops().await.unwrap();
+    for number in 0..20 {
+        running.drops.send(drop_number(number)).unwrap();
+        let line = quick.next().await.unwrap();
+        assert_eq!(line, Some(DropLine::Drop(drop_number(number))));
+    }
+    // Nothing else runs meanwhile, and four fit.
+    for number in 0..20 {
+        running.drops.send(drop_number(number)).unwrap();
+    }
+    let lost = quick.next().await.unwrap();
+    assert_eq!(lost, Some(DropLine::Lost { lost: 16 }));
+    for number in 16..20 {
+        let line = quick.next().await.unwrap();
+        assert_eq!(line, Some(DropLine::Drop(drop_number(number))));
+    }
+    // A reader that is gone is forgotten before the next drop.
+    drop(quick);
+    tokio::time::timeout(HANG, async {
+        while running.drops.receiver_count() > 0 {
+            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await
+    .unwrap();
+    let mut open = running.client().drops().await.unwrap();
+    running.end().await;
+    assert_eq!(open.next().await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What the API says and is asked.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -159,6 +160,46 @@ pub struct BanRequest {
 pub struct Lifted {
     /// Who was banned.
     pub target: Prefix,
+}
+
+/// One line of the stream of drops.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum DropLine {
+    /// A reported drop.
+    Drop(DropView),
+    /// The reader was too slow.
+    Lost {
+        /// How many reports, of whatever reason, are missing here.
+        lost: u64,
+    },
+}
+
+/// A packet that the kernel dropped and reported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropView {
+    /// When.
+    pub time: UnixTime,
+    /// Who sent it. Not proven: anyone can write any source into a packet.
+    pub source: IpAddr,
+    /// The IP protocol: `tcp`, `udp`, `icmp`, `ipv6-icmp`, or its number.
+    pub protocol: String,
+    /// The port that it was sent to; none where that wasn't looked at.
+    pub destination_port: Option<u16>,
+    /// The interface that received it.
+    pub interface: String,
+    /// The verdict, as the counters name it.
+    pub reason: String,
+    /// The number of the ban; none if it wasn't a ban.
+    pub ban: Option<u64>,
+    /// The source's country; none where that wasn't looked at or isn't known.
+    pub country: Option<String>,
+    /// The packet's bytes, link-layer header included.
+    pub bytes: u32,
+    /// The first packet that this ban dropped.
+    pub first_hit: bool,
+    /// It stands for so many drops of its reason on a CPU; 1 for a first hit.
+    pub one_in: u32,
 }
 
 /// May this wallet do that?

@@ -6,15 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::broadcast;
+
 use super::start::kernel_failure;
+use super::xdp::mode_name;
 use crate::api::{
-    BanRequest, BanView, LedgerView, Lifted, ListenerView, PacketTally, PolicyAction, PolicyAnswer,
-    PolicyQuestion, Problem, Status, UpstreamView, XdpInterface, XdpState, XdpView,
+    BanRequest, BanView, DropView, LedgerView, Lifted, ListenerView, PacketTally, PolicyAction,
+    PolicyAnswer, PolicyQuestion, Problem, Status, UpstreamView, XdpInterface, XdpState, XdpView,
 };
 use crate::bans::{BanError, BanRecord};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::kernel::{AttachedMode, KernelPlane};
+use crate::kernel::KernelPlane;
+use crate::metrics::KernelCount;
 use crate::policy::{Decision, decide};
 use crate::proxy::{Surroundings, dial};
 use crate::types::{Action, Prefix, Principal, SubscriptionFilter, TopicName, UnixTime};
@@ -23,6 +27,7 @@ use crate::types::{Action, Prefix, Principal, SubscriptionFilter, TopicName, Uni
 pub(super) struct Control {
     surroundings: Arc<Surroundings>,
     plane: Option<Arc<KernelPlane>>,
+    drops: Option<broadcast::WeakSender<DropView>>,
     since: UnixTime,
     domain: String,
     listeners: Vec<ListenerView>,
@@ -37,6 +42,7 @@ impl Control {
         bound: &[SocketAddr],
         surroundings: &Arc<Surroundings>,
         plane: Option<Arc<KernelPlane>>,
+        drops: Option<broadcast::WeakSender<DropView>>,
     ) -> Self {
         let listeners = config
             .listeners
@@ -50,6 +56,7 @@ impl Control {
         Self {
             surroundings: Arc::clone(surroundings),
             plane,
+            drops,
             since: surroundings.clock.now(),
             domain: config.gateway.domain.clone(),
             listeners: listeners.collect(),
@@ -148,12 +155,7 @@ impl Control {
         let status = plane.status();
         let interfaces = status.interfaces.into_iter().map(|interface| XdpInterface {
             name: interface.name,
-            mode: match interface.mode {
-                AttachedMode::Native => "native",
-                AttachedMode::Generic => "generic",
-                AttachedMode::Other => "other",
-            }
-            .to_owned(),
+            mode: mode_name(interface.mode).to_owned(),
             program_id: status.program_id,
         });
         let counters = plane
@@ -290,8 +292,38 @@ impl crate::api::Control for Control {
         })
     }
 
+    fn drops(&self) -> Result<broadcast::Receiver<DropView>, Problem> {
+        let Some(drops) = &self.drops else {
+            let help = "name the interfaces in [xdp] and restart";
+            return Err(Problem::unavailable(
+                "XDP is off: the kernel drops nothing",
+                help,
+            ));
+        };
+        // The task that reads the ring has the sender, and ends with what ails it in the log.
+        let drops = drops.upgrade().ok_or_else(|| {
+            let help = "see the log of the gateway; counters and bans don't depend on it";
+            Problem::unavailable("the kernel's reports can't be read any more", help)
+        })?;
+        Ok(drops.subscribe())
+    }
+
     fn metrics(&self) -> String {
-        self.surroundings.metrics.encode()
+        let counters = self.plane.as_ref().map(|plane| plane.counters());
+        let counters = match counters.transpose() {
+            Ok(counters) => counters.unwrap_or_default(),
+            Err(error) => {
+                tracing::warn!(%error, "the kernel's counters can't be read");
+                Vec::new()
+            }
+        };
+        let kernel = counters.iter().map(|(verdict, count)| KernelCount {
+            verdict: verdict.name(),
+            packets: count.packets,
+            bytes: count.bytes,
+        });
+        let kernel: Vec<_> = kernel.collect();
+        self.surroundings.metrics.encode_with(&kernel)
     }
 }
 

@@ -37,11 +37,7 @@ pub(super) fn mirror(config: &Config) -> MirrorSettings {
 pub(super) fn kernel(config: &Config, bound: &[SocketAddr]) -> KernelSettings {
     KernelSettings {
         interfaces: config.xdp.interfaces.clone(),
-        mode: match config.xdp.mode {
-            config::XdpMode::Native => Mode::Native,
-            config::XdpMode::Generic => Mode::Generic,
-            config::XdpMode::Auto => Mode::Auto,
-        },
+        mode: xdp_mode(config.xdp.mode),
         pin_dir: config.xdp.pin_dir.clone(),
         detach_on_exit: config.xdp.detach_on_exit,
         event_sample: config.xdp.event_sample,
@@ -49,6 +45,14 @@ pub(super) fn kernel(config: &Config, bound: &[SocketAddr]) -> KernelSettings {
         bans_on_guarded_ports: config.xdp.ban_scope == config::Scope::GuardedPorts,
         pass_evasions: config.xdp.evasions == config::Evasions::Pass,
         countries: None,
+    }
+}
+
+pub(super) fn xdp_mode(mode: config::XdpMode) -> Mode {
+    match mode {
+        config::XdpMode::Native => Mode::Native,
+        config::XdpMode::Generic => Mode::Generic,
+        config::XdpMode::Auto => Mode::Auto,
     }
 }
 

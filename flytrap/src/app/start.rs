@@ -10,12 +10,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
 use super::control::Control;
+use super::drops::Reports;
 use super::settings;
 use crate::api::ControlSocket;
 use crate::bans::{Bans, BansStore, BansTask};
 use crate::chain::{FileLedger, Ledger, LedgerFileError};
 use crate::config::Config;
-use crate::events::KernelDrop;
 use crate::failure::{Failure, exit};
 use crate::kernel::{Blocklist, Events, KernelError, KernelPlane, NoKernel};
 use crate::metrics::Metrics;
@@ -33,7 +33,7 @@ pub(super) struct Gateway {
     pub(super) control: Arc<Control>,
     pub(super) socket: ControlSocket,
     pub(super) bans_task: BansTask,
-    pub(super) drops: Option<Events>,
+    pub(super) drops: Option<Reports>,
     pub(super) workers: Workers,
     pub(super) surroundings: Arc<Surroundings>,
 }
@@ -122,7 +122,10 @@ pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
         registry: Registry::default(),
         drain: CancellationToken::new(),
     });
-    let control = Control::new(config, workers.addresses(), &surroundings, plane);
+    let drops = drops.zip(plane.as_deref());
+    let drops = drops.map(|(events, plane)| Reports::new(events, plane, config.xdp.event_sample));
+    let stream = drops.as_ref().map(Reports::stream);
+    let control = Control::new(config, workers.addresses(), &surroundings, plane, stream);
     Ok(Gateway {
         control: Arc::new(control),
         socket,
@@ -238,11 +241,17 @@ pub(super) fn ledger_failure(error: LedgerFileError) -> Failure {
     }
 }
 
+pub(super) fn kernel_exit(error: &KernelError) -> u8 {
+    match error {
+        KernelError::NotPrivileged { .. } => exit::NOT_PERMITTED,
+        _ => exit::FAIL,
+    }
+}
+
 pub(super) fn kernel_failure(error: &KernelError) -> Failure {
     let code = match error {
-        KernelError::NotPrivileged { .. } => exit::NOT_PERMITTED,
         KernelError::UnknownInterface { .. } => exit::CONFIG,
-        _ => exit::FAIL,
+        _ => kernel_exit(error),
     };
     Failure::new(code, "the kernel program can't be put in force")
         .cause(error)
@@ -256,26 +265,6 @@ fn bans_failure(error: &dyn std::fmt::Display, config: &Config) -> Failure {
             "{} must be writable and hold no damaged bans.db",
             config.gateway.state_dir.display()
         ))
-}
-
-/// Turns the kernel's reports into events, for ever.
-pub(super) async fn report_drops(mut drops: Events, metrics: Metrics, sample: u32) {
-    loop {
-        match drops.next().await {
-            Ok(drop) => KernelDrop {
-                source: drop.source,
-                ban: drop.ban_id,
-                reason: drop.outcome,
-                sampled: if drop.first_hit { 1 } else { sample.into() },
-            }
-            .emit(&metrics),
-            Err(error) => {
-                // Bans and counters don't depend on it.
-                tracing::warn!(%error, "the kernel's events can't be read any more");
-                return std::future::pending().await;
-            }
-        }
-    }
 }
 
 /// Keeps up whether the broker can be reached, for `status`.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+use super::observe::Observe;
 use super::token::TokenArgs;
+use super::xdp::XdpCommand;
 use crate::config::{DEFAULT_SOCKET, LogLevel, parse_duration, show_duration};
 use crate::offence::Rule;
 use crate::types::{Prefix, SubscriptionFilter, TopicName, Wallet};
@@ -53,6 +55,16 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: BanCommand,
     },
+    /// The kernel program: attach and detach it by hand, look at it
+    Xdp {
+        #[command(subcommand)]
+        command: XdpCommand,
+    },
+    /// Show packets as the kernel drops them
+    ///
+    /// The first packet that a ban drops is shown, and of the others one in `xdp.event_sample` of
+    /// each reason on each CPU.
+    Observe(Observe),
     /// Ask what the policy decides
     Policy {
         #[command(subcommand)]

@@ -1,8 +1,10 @@
 //! The command line: reads it, does what it says, prints the outcome.
 
 mod args;
+mod observe;
 mod show;
 mod token;
+mod xdp;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -70,19 +72,19 @@ impl Done {
     }
 }
 
-/// Ends the text with a line break. A reader that has seen enough (`| head`) is no error.
-fn print(text: &str) -> Result<(), Failure> {
+/// Ends the text with a line break. Whether anybody reads on: a reader that has seen enough
+/// (`| head`) is no error.
+fn print(text: &str) -> Result<bool, Failure> {
     let mut text = text.trim_end().to_owned();
     if text.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
     text.push('\n');
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(exit::FAIL, "the output can't be written").cause(error))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::new(exit::FAIL, "the output can't be written").cause(error)),
     }
 }
 
@@ -110,6 +112,14 @@ fn execute(cli: Cli) -> Result<Done, Failure> {
             Done::new(output, &status, show::status)
         }
         Command::Ban { command } => ban(output, &client(), command),
+        Command::Xdp { command } => command.run(output),
+        Command::Observe(observe) => {
+            observe.run(output, &client())?;
+            Ok(Done {
+                text: String::new(),
+                exit: exit::OK,
+            })
+        }
         Command::Policy {
             command: PolicyCommand::Check(check),
         } => policy_check(output, &client(), check),
@@ -190,9 +200,13 @@ fn policy_check(output: Output, client: &Client, check: PolicyCheck) -> Result<D
 
 /// Waits for the gateway's answer.
 fn ask<T>(request: impl Future<Output = Result<T, ClientError>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    wait_for(async { Ok(request.await?) })
+}
+
+fn wait_for<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(exit::FAIL, "the client can't start").cause(error))?;
-    Ok(runtime.block_on(request)?)
+        .map_err(|error| Failure::new(exit::FAIL, "the client can't start").cause(error))?
+        .block_on(work)
 }

@@ -151,20 +151,20 @@ pub(super) fn answer(answer: &PolicyAnswer) -> String {
     text
 }
 
-fn table() -> Table {
+pub(super) fn table() -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table
 }
 
-fn flush_left(mut table: Table) -> String {
+pub(super) fn flush_left(mut table: Table) -> String {
     if let Some(first) = table.column_mut(0) {
         first.set_padding((0, 1));
     }
     table.trim_fmt()
 }
 
-fn warn(text: &mut String, warnings: &[String]) {
+pub(super) fn warn(text: &mut String, warnings: &[String]) {
     for warning in warnings {
         text.push_str("warning: ");
         text.push_str(&escape_control(warning));

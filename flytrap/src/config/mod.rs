@@ -26,6 +26,8 @@ pub use schema::domain_problem;
 
 /// Where the control socket is unless the configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/flytrap/flytrap.sock";
+/// Where maps and links are pinned unless the configuration says otherwise.
+pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/flytrap";
 
 /// A whole, valid configuration. Every path in it is absolute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -237,10 +239,11 @@ pub enum Evasions {
 }
 
 /// How the XDP program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum XdpMode {
     /// In the driver, or not at all.
+    #[default]
     Native,
     /// In the network stack: every interface can, at a higher cost.
     Generic,

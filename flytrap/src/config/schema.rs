@@ -12,9 +12,9 @@ use toml::Spanned;
 
 use super::reader::{Document, Section};
 use super::{
-    Admit, Config, DEFAULT_SOCKET, Defence, DeniedPublish, Evasions, Finding, Gateway, Ledger,
-    LedgerKind, Limits, Listener, Log, LogFormat, LogLevel, Login, Mqtt, Scope, TlsFiles, Upstream,
-    Xdp, XdpMode, rule,
+    Admit, Config, DEFAULT_PIN_DIR, DEFAULT_SOCKET, Defence, DeniedPublish, Evasions, Finding,
+    Gateway, Ledger, LedgerKind, Limits, Listener, Log, LogFormat, LogLevel, Login, Mqtt, Scope,
+    TlsFiles, Upstream, Xdp, XdpMode, rule,
 };
 use crate::offence::Rule;
 use crate::types::{MAX_TOPIC_BYTES, Prefix, TopicFilter, TopicName, Wallet, escape_control};
@@ -411,7 +411,7 @@ fn xdp(mut section: Section<'_, '_>) -> Xdp {
     let xdp = Xdp {
         interfaces: owned(interfaces),
         mode: section.choice("mode", &modes).unwrap_or(XdpMode::Native),
-        pin_dir: path_or(&mut section, "pin_dir", "/sys/fs/bpf/flytrap"),
+        pin_dir: path_or(&mut section, "pin_dir", DEFAULT_PIN_DIR),
         detach_on_exit: section
             .switch("detach_on_exit")
             .is_some_and(Spanned::into_inner),

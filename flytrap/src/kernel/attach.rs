@@ -11,10 +11,12 @@ use aya::programs::{ProgramError, Xdp, loaded_programs};
 use rustix::io::Errno;
 
 use super::error::KernelError;
-use super::preflight::Interface;
+use super::preflight::{self, Interface};
 use super::{AttachedMode, Mode, netlink};
 
 const LINK_PIN: &str = "link_";
+/// How the names of all maps begin.
+const MAP_PIN: &str = "ft_";
 
 /// Where the link of an interface is pinned. A BPF file system takes no dots, VLAN interfaces
 /// have some.
@@ -48,10 +50,15 @@ pub(super) fn check_free(pin_dir: &Path, interface: &Interface) -> Result<(), Ke
     let Some(attached) = current(interface)? else {
         return Ok(());
     };
-    if pinned_link(&link_pin(pin_dir, &interface.name), interface).is_some() {
+    if is_ours(pin_dir, interface) {
         return Ok(());
     }
     Err(taken(interface, attached.program_id))
+}
+
+/// Whether the interface has FlyTrap's link.
+pub(super) fn is_ours(pin_dir: &Path, interface: &Interface) -> bool {
+    pinned_link(&link_pin(pin_dir, &interface.name), interface).is_some()
 }
 
 /// Puts the program onto the interface: in place of FlyTrap's earlier one without a packet
@@ -204,18 +211,21 @@ fn explain(interface: &Interface, tried: AttachedMode, error: &ProgramError) -> 
     }
 }
 
-/// The program's name, where this process may read it.
 fn taken(interface: &Interface, program_id: u32) -> KernelError {
-    let program_name = loaded_programs()
-        .filter_map(Result::ok)
-        .find(|program| program.id() == program_id)
-        .and_then(|program| program.name_as_str().map(str::to_owned))
-        .unwrap_or_default();
     KernelError::InterfaceTaken {
         interface: interface.name.clone(),
         program_id,
-        program_name,
+        program_name: program_name(program_id),
     }
+}
+
+/// Empty where it has none, or this process may not read it.
+pub(super) fn program_name(id: u32) -> String {
+    loaded_programs()
+        .filter_map(Result::ok)
+        .find(|program| program.id() == id)
+        .and_then(|program| program.name_as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 fn suits(wanted: Mode, is: AttachedMode) -> bool {
@@ -265,15 +275,67 @@ pub(super) fn remove_stale(pin_dir: &Path, attached: &[Attachment]) -> Result<()
     Ok(())
 }
 
+/// The names of the interfaces that links are pinned for, also of those that are gone.
+pub(super) fn pinned_interfaces(pin_dir: &Path) -> Result<Vec<String>, KernelError> {
+    let name = |pin: PathBuf| {
+        let name = pin.file_name()?.to_str()?.strip_prefix(LINK_PIN)?;
+        Some(name.replace("%2E", ".").replace("%25", "%"))
+    };
+    Ok(link_pins(pin_dir)?.into_iter().filter_map(name).collect())
+}
+
+/// Removes the link of an interface and waits until the kernel has detached its program.
+pub(super) fn detach_pinned(pin_dir: &Path, name: &str) -> Result<(), KernelError> {
+    let pin = link_pin(pin_dir, name);
+    // One that is gone has no program either.
+    let interface = preflight::interfaces(&[name.to_owned()]).ok();
+    let interface = interface.and_then(|mut found| found.pop());
+    let id = PinnedLink::from_pin(&pin)
+        .ok()
+        .and_then(|link| FdLink::from(link).info().ok())
+        .map(|link| link.program_id());
+    remove_pin(&pin)?;
+    match (interface, id) {
+        (Some(interface), Some(id)) => detached(&interface, id),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what FlyTrap, of whatever version, has pinned there, and the directory if it is empty.
+pub(super) fn remove_all_pins(pin_dir: &Path) -> Result<(), KernelError> {
+    for pin in listed(pin_dir)? {
+        let name = pin.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(LINK_PIN) || name.starts_with(MAP_PIN) {
+            remove_pin(&pin)?;
+        }
+    }
+    remove_empty(pin_dir);
+    Ok(())
+}
+
+/// Pins that someone else put there keep the directory.
+pub(super) fn remove_empty(pin_dir: &Path) {
+    if let Err(error) = fs::remove_dir(pin_dir) {
+        tracing::debug!(%error, path = %pin_dir.display(), "the pin directory stays");
+    }
+}
+
 fn link_pins(pin_dir: &Path) -> Result<Vec<PathBuf>, KernelError> {
+    let mut pins = listed(pin_dir)?;
+    pins.retain(|pin| {
+        let name = pin.file_name().unwrap_or_default();
+        name.to_string_lossy().starts_with(LINK_PIN)
+    });
+    Ok(pins)
+}
+
+fn listed(pin_dir: &Path) -> Result<Vec<PathBuf>, KernelError> {
     let listing = || format!("listing {}", pin_dir.display());
     let mut pins = Vec::new();
     for entry in fs::read_dir(pin_dir).map_err(KernelError::io(listing()))? {
-        let entry = entry.map_err(KernelError::io(listing()))?;
-        if entry.file_name().to_string_lossy().starts_with(LINK_PIN) {
-            pins.push(entry.path());
-        }
+        pins.push(entry.map_err(KernelError::io(listing()))?.path());
     }
+    pins.sort();
     Ok(pins)
 }
 
@@ -343,6 +405,14 @@ mod tests {
 
     #[test]
     fn every_interface_has_a_pin_of_its_own() {
+        let back = tempfile::tempdir().unwrap();
+        for name in ["eth0", "eth0%2E7", "eth0.7"] {
+            fs::write(link_pin(back.path(), name), "").unwrap();
+        }
+        let mut names = pinned_interfaces(back.path()).unwrap();
+        names.sort();
+        assert_eq!(names, ["eth0", "eth0%2E7", "eth0.7"]);
+
         let pin = |name| link_pin(Path::new("/pins"), name);
         assert_eq!(pin("eth0"), Path::new("/pins/link_eth0"));
         assert_eq!(pin("eth0.7"), Path::new("/pins/link_eth0%2E7"));

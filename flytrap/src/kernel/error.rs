@@ -64,6 +64,18 @@ pub enum KernelError {
         /// The version found, or why it can't be read.
         found: String,
     },
+    /// Nothing is pinned.
+    #[error("no FlyTrap has its maps in {dir}", dir = dir.display())]
+    NoPins {
+        /// The pin directory.
+        dir: PathBuf,
+    },
+    /// FlyTrap's program isn't there.
+    #[error("interface {name} doesn't have FlyTrap's program")]
+    NotAttached {
+        /// The interface.
+        name: String,
+    },
     /// Another gateway runs with the same pins.
     #[error("another gateway is running with the pins in {dir}", dir = dir.display())]
     InUse {
@@ -139,10 +151,14 @@ impl KernelError {
                 "set mode = \"generic\" or \"auto\" in [xdp]".to_owned()
             }
             Self::AbiMismatch { dir, .. } => format!(
-                "stop that one and type `rm -r {}`: it detaches the program and forgets the \
-                 kernel's counters; bans come back from the database",
+                "stop that one and type `flytrap xdp detach --pin-dir {}`: it detaches the program \
+                 and forgets the kernel's counters; bans come back from the database",
                 dir.display()
             ),
+            Self::NoPins { .. } => "`flytrap xdp status` shows what is attached, --pin-dir names \
+                                    another directory, `flytrap xdp attach` attaches"
+                .to_owned(),
+            Self::NotAttached { .. } => "`flytrap xdp status` shows where it is".to_owned(),
             Self::InUse { .. } => {
                 "stop that one, or give this one another pin_dir and other interfaces".to_owned()
             }

@@ -3,17 +3,20 @@
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
 
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use flytrap_common::abi::DropRecord;
 use tokio::io::unix::AsyncFd;
 
-use super::VerdictReason;
+use super::{VerdictReason, tables};
 
 /// One reported drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DropEvent {
+    /// How long ago, at the time of reading.
+    pub age: Duration,
     /// Who sent the packet. Not proven: anyone can write any source into a packet.
     pub source: IpAddr,
     /// The ban that dropped it; 0: no ban did.
@@ -40,6 +43,7 @@ impl DropEvent {
         let record = record.get(..size_of::<DropRecord>())?;
         let record: DropRecord = bytemuck::pod_read_unaligned(record);
         Some(Self {
+            age: Duration::from_nanos(tables::now().saturating_sub(record.time)),
             source: IpAddr::V6(Ipv6Addr::from(record.source)).to_canonical(),
             ban_id: record.ban_id,
             outcome: VerdictReason::ALL

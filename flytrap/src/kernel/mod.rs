@@ -8,7 +8,9 @@ mod attach;
 mod error;
 mod events;
 mod geo;
+mod management;
 mod netlink;
+mod pins;
 mod plane;
 mod preflight;
 mod tables;
@@ -18,6 +20,8 @@ use std::time::Duration;
 pub use error::KernelError;
 pub use events::{DropEvent, Events};
 pub use flytrap_common::abi::{EXACT_BANS, Outcome as VerdictReason, PREFIX_BANS};
+pub use management::ssh_peer;
+pub use pins::{AttachedProgram, Pinned, counters as pinned_counters, detach, look};
 pub use plane::{
     CountryScope, InterfaceStatus, KernelPlane, KernelSettings, KernelStatus, program,
 };

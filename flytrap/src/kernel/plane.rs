@@ -4,12 +4,13 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use aya::maps::RingBuf;
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
-use flytrap_common::abi::{ABI_VERSION, Config, MAP_EVENTS, MAPS, PROGRAM, flag};
+use flytrap_common::abi::{ABI_VERSION, Config, MAP_CONFIG, MAP_EVENTS, MAPS, PROGRAM, flag};
 use rustix::fs::{FlockOperation, Mode as FsMode, OFlags};
 use rustix::io::Errno;
 
@@ -96,6 +97,8 @@ pub struct KernelStatus {
 pub struct InterfaceStatus {
     /// Its name when it was attached.
     pub name: String,
+    /// Its number, as reports of drops name it.
+    pub index: u32,
     /// How it was attached.
     pub mode: AttachedMode,
     /// Whether it has FlyTrap's program now.
@@ -123,6 +126,45 @@ impl KernelPlane {
     /// # Panics
     /// Outside a tokio runtime with IO enabled.
     pub fn start(settings: KernelSettings) -> Result<(Self, Events), KernelError> {
+        Self::put_in_force(settings, true)
+    }
+
+    /// Attaches the program and leaves it: what earlier pins hold stays, bans, settings and the
+    /// links of other interfaces. `exempt` is allowlisted for a time.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn attach_by_hand(
+        pin_dir: &Path,
+        interfaces: Vec<String>,
+        mode: Mode,
+        exempt: Option<(Prefix, Duration)>,
+    ) -> Result<KernelStatus, KernelError> {
+        let configure = !pin_dir.join(MAP_CONFIG).exists();
+        let settings = KernelSettings {
+            interfaces,
+            mode,
+            pin_dir: pin_dir.to_owned(),
+            detach_on_exit: false,
+            event_sample: 0,
+            guarded_ports: Vec::new(),
+            bans_on_guarded_ports: false,
+            pass_evasions: false,
+            countries: None,
+        };
+        let (plane, _unread) = Self::put_in_force(settings, configure)?;
+        if let Some((prefix, duration)) = exempt {
+            plane.allow_for(prefix, duration)?;
+        }
+        plane.keep_beside();
+        Ok(plane.status())
+    }
+
+    /// With `configure`, what the program is to do becomes what `settings` say.
+    fn put_in_force(
+        settings: KernelSettings,
+        configure: bool,
+    ) -> Result<(Self, Events), KernelError> {
         let object = program()?;
         preflight::privileged()?;
         preflight::has_btf()?;
@@ -135,14 +177,15 @@ impl KernelPlane {
         }
 
         let mut state = State::default();
-        let result = Loaded::new(object, &settings, &mut state).and_then(|mut loaded| {
-            let program = xdp(&mut loaded.ebpf, PROGRAM)?;
-            for interface in &interfaces {
-                let attachment = attach::attach(program, pin_dir, interface, settings.mode)?;
-                state.attachments.push(attachment);
-            }
-            Ok(loaded)
-        });
+        let result =
+            Loaded::new(object, &settings, configure, &mut state).and_then(|mut loaded| {
+                let program = xdp(&mut loaded.ebpf, PROGRAM)?;
+                for interface in &interfaces {
+                    let attachment = attach::attach(program, pin_dir, interface, settings.mode)?;
+                    state.attachments.push(attachment);
+                }
+                Ok(loaded)
+            });
         match result {
             Ok(loaded) => {
                 let plane = Self {
@@ -167,8 +210,16 @@ impl KernelPlane {
     /// Makes the start final, once nothing else can fail: the links of interfaces that are
     /// configured no more are removed, and from now on `detach_on_exit` says what the end leaves.
     pub fn keep(&self) -> Result<(), KernelError> {
-        let mut state = lock(&self.state);
+        let state = lock(&self.state);
         attach::remove_stale(&self.settings.pin_dir, &state.attachments)?;
+        drop(state);
+        self.keep_beside();
+        Ok(())
+    }
+
+    /// The same, but links of interfaces that are not configured stay.
+    fn keep_beside(&self) {
+        let mut state = lock(&self.state);
         let detach = self.settings.detach_on_exit;
         for attachment in &mut state.attachments {
             attachment.temporary = detach;
@@ -177,13 +228,18 @@ impl KernelPlane {
         let maps: &[&str] = if detach { &MAPS } else { &[] };
         let pin = |map| self.settings.pin_dir.join(map);
         state.pins = maps.iter().map(pin).collect();
-        Ok(())
+    }
+
+    /// Puts `prefix` on the allowlist for a time, unless it is there for good.
+    pub fn allow_for(&self, prefix: Prefix, duration: Duration) -> Result<(), KernelError> {
+        lock(&self.tables).allow_for(prefix, duration)
     }
 
     /// What is in force now.
     pub fn status(&self) -> KernelStatus {
         let interface = |attachment: &Attachment| InterfaceStatus {
             name: attachment.interface.name.clone(),
+            index: attachment.interface.index,
             mode: attachment.mode,
             attached: attach::current(&attachment.interface)
                 .ok()
@@ -266,6 +322,7 @@ impl Loaded {
     fn new(
         object: &[u8],
         settings: &KernelSettings,
+        configure: bool,
         state: &mut State,
     ) -> Result<Self, KernelError> {
         let pin_dir = settings.pin_dir.as_path();
@@ -284,14 +341,18 @@ impl Loaded {
         let mut ebpf = loader.load(object).map_err(load_error)?;
         let mut tables = Tables::take(&mut ebpf)?;
         let geo = GeoMaps::take(&mut ebpf)?;
-        // Before the program runs: it samples by what it finds here.
-        tables.configure(Config {
-            abi_version: ABI_VERSION,
-            event_sample: settings.event_sample,
-            diagnostics: u32::from(tracing::enabled!(target: LOG_TARGET, tracing::Level::DEBUG)),
-            flags: settings.flags(),
-        })?;
-        tables.guard(&settings.guarded_ports)?;
+        if configure {
+            // Before the program runs: it samples by what it finds here.
+            tables.configure(Config {
+                abi_version: ABI_VERSION,
+                event_sample: settings.event_sample,
+                diagnostics: u32::from(
+                    tracing::enabled!(target: LOG_TARGET, tracing::Level::DEBUG),
+                ),
+                flags: settings.flags(),
+            })?;
+            tables.guard(&settings.guarded_ports)?;
+        }
         let drops: RingBuf<_> = take_map(&mut ebpf, MAP_EVENTS)?;
         let logger = EbpfLogger::init_with_logger(&mut ebpf, ToTracing).map_err(|error| {
             KernelError::io("opening the program's log")(std::io::Error::other(error))
@@ -336,14 +397,14 @@ impl State {
             result = result.and(attach::remove_pin(pin));
         }
         if self.directory {
-            remove_empty(pin_dir);
+            attach::remove_empty(pin_dir);
         }
         result
     }
 }
 
 /// Locks the directory until the descriptor is closed, at the latest with the process.
-fn claim(pin_dir: &Path) -> Result<OwnedFd, KernelError> {
+pub(super) fn claim(pin_dir: &Path) -> Result<OwnedFd, KernelError> {
     let doing = || format!("locking {}", pin_dir.display());
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory =
@@ -354,13 +415,6 @@ fn claim(pin_dir: &Path) -> Result<OwnedFd, KernelError> {
             dir: pin_dir.to_owned(),
         }),
         Err(error) => Err(KernelError::io(doing())(error)),
-    }
-}
-
-/// Pins that someone else put there keep the directory.
-fn remove_empty(pin_dir: &Path) {
-    if let Err(error) = fs::remove_dir(pin_dir) {
-        tracing::debug!(%error, path = %pin_dir.display(), "the pin directory stays");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::path::Path;
 
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, Map, MapData, MapError};
 use flytrap_common::abi::{ABI_VERSION, Config, MAP_CONFIG};
 use rustix::mount::MountFlags;
 use rustix::net::{AddressFamily, SocketType};
@@ -86,22 +86,23 @@ fn is_bpffs(path: &Path) -> Result<bool, KernelError> {
 
 /// Refuses the pins of a FlyTrap whose maps mean something else.
 pub(super) fn same_abi(pin_dir: &Path) -> Result<(), KernelError> {
-    let pin = pin_dir.join(MAP_CONFIG);
-    if !pin.exists() {
-        return Ok(());
-    }
-    let mismatch = |found: String| KernelError::AbiMismatch {
+    let found = match pinned_abi(pin_dir) {
+        None | Some(Ok(ABI_VERSION)) => return Ok(()),
+        Some(Ok(other)) => format!("version {other}"),
+        Some(Err(error)) => error.to_string(),
+    };
+    Err(KernelError::AbiMismatch {
         dir: pin_dir.to_owned(),
         found,
-    };
-    let config = MapData::from_pin(&pin)
-        .and_then(Map::from_map_data)
-        .and_then(Array::<_, Config>::try_from)
-        .and_then(|map| map.get(&0, 0))
-        .map_err(|error| mismatch(error.to_string()))?;
-    if config.abi_version == ABI_VERSION {
-        Ok(())
-    } else {
-        Err(mismatch(format!("version {}", config.abi_version)))
-    }
+    })
+}
+
+/// The version of the pinned maps, if there are any.
+pub(super) fn pinned_abi(pin_dir: &Path) -> Option<Result<u32, MapError>> {
+    let pin = pin_dir.join(MAP_CONFIG);
+    pin.exists().then(|| {
+        let map = MapData::from_pin(&pin).and_then(Map::from_map_data)?;
+        let map = Array::<_, Config>::try_from(map)?;
+        Ok(map.get(&0, 0)?.abi_version)
+    })
 }

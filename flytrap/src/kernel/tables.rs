@@ -155,19 +155,32 @@ impl Tables {
         })
     }
 
-    pub(super) fn counters(&self) -> Result<Vec<(Outcome, PacketCount)>, KernelError> {
-        let per_cpu = self
-            .counters
-            .get(&0, 0)
-            .map_err(KernelError::map(MAP_COUNTERS))?;
-        let mut sums = Outcome::ALL.map(|outcome| (outcome, PacketCount::default()));
-        for counters in per_cpu.iter() {
-            for ((_, sum), count) in sums.iter_mut().zip(counters.counts()) {
-                sum.packets = sum.packets.saturating_add(count.packets);
-                sum.bytes = sum.bytes.saturating_add(count.bytes);
+    pub(super) fn allow_for(
+        &mut self,
+        prefix: Prefix,
+        duration: Duration,
+    ) -> Result<(), KernelError> {
+        let value = Allowed {
+            deadline: now().saturating_add(nanoseconds(duration)),
+        };
+        // The longest entry decides: one that ends must not hide one that doesn't.
+        let for_good = |found: Result<Allowed, MapError>| found.is_ok_and(|it| it.deadline == 0);
+        match trie_key(prefix) {
+            Ok(key) if for_good(self.allow4.get(&key, 0)) => Ok(()),
+            Ok(key) => {
+                let written = self.allow4.insert(&key, value, 0);
+                written.map_err(insert_error(MAP_ALLOW4))
+            }
+            Err(key) if for_good(self.allow6.get(&key, 0)) => Ok(()),
+            Err(key) => {
+                let written = self.allow6.insert(&key, value, 0);
+                written.map_err(insert_error(MAP_ALLOW6))
             }
         }
-        Ok(sums.into())
+    }
+
+    pub(super) fn counters(&self) -> Result<Vec<(Outcome, PacketCount)>, KernelError> {
+        sums(&self.counters)
     }
 }
 
@@ -256,6 +269,23 @@ impl BanTables {
     }
 }
 
+/// The counts of all CPUs together.
+pub(super) fn sums(
+    counters: &PerCpuArray<MapData, Counters>,
+) -> Result<Vec<(Outcome, PacketCount)>, KernelError> {
+    let per_cpu = counters
+        .get(&0, 0)
+        .map_err(KernelError::map(MAP_COUNTERS))?;
+    let mut sums = Outcome::ALL.map(|outcome| (outcome, PacketCount::default()));
+    for counters in per_cpu.iter() {
+        for ((_, sum), count) in sums.iter_mut().zip(counters.counts()) {
+            sum.packets = sum.packets.saturating_add(count.packets);
+            sum.bytes = sum.bytes.saturating_add(count.bytes);
+        }
+    }
+    Ok(sums.into())
+}
+
 /// Takes a map out of the loaded object, under the type that it has in the program.
 pub(super) fn take_map<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, KernelError>
 where
@@ -332,12 +362,12 @@ fn errno(error: &MapError) -> Option<Errno> {
     }
 }
 
-fn prefix4(key: &Key<Trie4>) -> Prefix {
+pub(super) fn prefix4(key: &Key<Trie4>) -> Prefix {
     let bits = u8::try_from(key.prefix_len()).unwrap_or(u8::MAX);
     Prefix::covering(Ipv4Addr::from(key.data().address).into(), bits)
 }
 
-fn prefix6(key: &Key<Trie6>) -> Prefix {
+pub(super) fn prefix6(key: &Key<Trie6>) -> Prefix {
     let bits = u8::try_from(key.prefix_len()).unwrap_or(u8::MAX);
     Prefix::covering(Ipv6Addr::from(key.data().address).into(), bits)
 }
@@ -356,7 +386,7 @@ fn active(target: Prefix, ban: &Ban, now: u64) -> ActiveBan {
 }
 
 /// The clock that the program reads: `bpf_ktime_get_coarse_ns`.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     let now = rustix::time::clock_gettime(ClockId::MonotonicCoarse);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     let rest = u64::try_from(now.tv_nsec).unwrap_or(0);

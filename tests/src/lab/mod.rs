@@ -16,6 +16,7 @@ pub mod process;
 pub mod raw;
 pub mod rig;
 pub mod story;
+pub mod veth;
 pub mod wallet;
 pub mod wire;
 
