@@ -1,10 +1,5 @@
 //! Verdicts on the wire: native XDP on the gateway's end of a veth pair, TCP connections from the
 //! other.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
 
 use std::time::{Duration, Instant};
 
