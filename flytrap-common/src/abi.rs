@@ -59,8 +59,13 @@ pub const MAP_GEO6: &str = "ft_geo6";
 /// `BPF_MAP_TYPE_ARRAY` of one [`CountryPolicy`](crate::geo::CountryPolicy).
 pub const MAP_COUNTRY: &str = "ft_country";
 
+/// `BPF_MAP_TYPE_ARRAY` of [`crate::filter::WORDS`] words: the filter in front of [`MAP_BAN4`].
+pub const MAP_FILTER4: &str = "ft_filter4";
+/// The filter in front of [`MAP_BAN6`].
+pub const MAP_FILTER6: &str = "ft_filter6";
+
 /// Every map of ours, as it is named in the kernel and in the pin directory.
-pub const MAPS: [&str; 13] = [
+pub const MAPS: [&str; 15] = [
     MAP_CONFIG,
     MAP_COUNTERS,
     MAP_EVENTS,
@@ -74,6 +79,8 @@ pub const MAPS: [&str; 13] = [
     MAP_GEO4,
     MAP_GEO6,
     MAP_COUNTRY,
+    MAP_FILTER4,
+    MAP_FILTER6,
 ];
 
 /// What user space tells the program.
@@ -141,8 +148,8 @@ pub struct Trie6 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Allowed {
-    /// Nanoseconds on `CLOCK_MONOTONIC_COARSE`, from which on the entry is without effect; 0: it
-    /// has no end.
+    /// Nanoseconds on `CLOCK_MONOTONIC_COARSE`; from then on the entry is without effect. 0: for
+    /// ever. User space sees to it that none ends before one that covers it, as it would hide it.
     pub deadline: u64,
 }
 

@@ -8,5 +8,6 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
+pub mod filter;
 pub mod geo;
 pub mod packet;

@@ -5,8 +5,10 @@ use core::ptr;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use flytrap_common::abi::{Address4, Ban, Network6, Trie4, Trie6};
+use flytrap_common::filter::Bits;
 
-use crate::maps::{ft_ban4, ft_ban6, ft_bannet4, ft_bannet6};
+use crate::filter::may_hold;
+use crate::maps::{ft_ban4, ft_ban6, ft_bannet4, ft_bannet6, ft_filter4, ft_filter6};
 
 /// A ban in force, and the time now.
 #[derive(Clone, Copy)]
@@ -18,7 +20,11 @@ pub struct Hit {
 /// The ban of an IPv4 source, an exact one before prefixes.
 #[inline(always)]
 pub fn find4(address: [u8; 4]) -> Option<Hit> {
-    let exact = ft_ban4.get_ptr_mut(Address4 { address });
+    let exact = if may_hold(&ft_filter4, Bits::of_address4(address)) {
+        ft_ban4.get_ptr_mut(Address4 { address })
+    } else {
+        None
+    };
     let data = Trie4 {
         address,
         padding: [0; 4],
@@ -31,9 +37,12 @@ pub fn find4(address: [u8; 4]) -> Option<Hit> {
 #[inline(always)]
 pub fn find6(address: [u8; 16]) -> Option<Hit> {
     let [a, b, c, d, e, f, g, h, ..] = address;
-    let exact = ft_ban6.get_ptr_mut(Network6 {
-        network: [a, b, c, d, e, f, g, h],
-    });
+    let network = [a, b, c, d, e, f, g, h];
+    let exact = if may_hold(&ft_filter6, Bits::of_network6(network)) {
+        ft_ban6.get_ptr_mut(Network6 { network })
+    } else {
+        None
+    };
     let data = Trie6 { address };
     let prefix = |bits| ft_bannet6.get(&Key::new(bits, data)).map(shared);
     in_force(exact).or_else(|| longest_in_force::<128>(prefix))

@@ -9,6 +9,7 @@
 #![feature(asm_experimental_arch)]
 
 mod bans;
+mod filter;
 mod frame;
 mod geo;
 mod maps;

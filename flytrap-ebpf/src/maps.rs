@@ -12,6 +12,7 @@ use flytrap_common::abi::{
     EXACT_BANS, Network6, PORT_WORDS, PREFIX_BANS, Trie4, Trie6,
 };
 use flytrap_common::geo::{CountryPolicy, Table4, Table6};
+use flytrap_common::filter;
 
 /// Bans cost memory when they are made. Their elements then come from the kernel's BPF allocator,
 /// and a value that user space replaces is freed only when no program can see it any more.
@@ -64,3 +65,9 @@ pub static ft_country: Array<CountryPolicy, 1> = Array::new();
 /// For `ft_geo` alone. Its loader gives it more room.
 #[btf_map]
 pub static ft_source: Array<[u8; 16], 1> = Array::new();
+
+#[btf_map]
+pub static ft_filter4: Array<u64, { filter::WORDS }> = Array::new();
+
+#[btf_map]
+pub static ft_filter6: Array<u64, { filter::WORDS }> = Array::new();

@@ -4,9 +4,12 @@
 //! [`Blocklist`] is what the rest of the gateway knows. [`KernelPlane`] puts it in force with BPF
 //! maps, [`NoKernel`] stands in where XDP is switched off.
 
+mod allowlist;
 mod attach;
+mod ban_tables;
 mod error;
 mod events;
+mod filter;
 mod geo;
 mod management;
 mod netlink;
@@ -79,6 +82,15 @@ pub struct ActiveBan {
     pub dropped: PacketCount,
 }
 
+/// A prefix that is exempt from every drop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllowedPrefix {
+    /// Whose packets pass.
+    pub prefix: Prefix,
+    /// How much longer; `None`: for ever.
+    pub remaining: Option<Duration>,
+}
+
 /// Packets and their bytes, link-layer headers included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PacketCount {
@@ -103,7 +115,8 @@ pub trait Blocklist: Send + Sync + 'static {
     /// Every ban in the tables, in no order; also those of before a restart.
     fn bans(&self) -> Result<Vec<ActiveBan>, KernelError>;
 
-    /// Makes `prefixes` the allowlist. What stays in it is exempt without a gap.
+    /// Makes `prefixes` the allowlist. What stays in it is exempt without a gap; what was exempted
+    /// for a time stays exempt until then.
     fn set_allowlist(&self, prefixes: &[Prefix]) -> Result<(), KernelError>;
 }
 

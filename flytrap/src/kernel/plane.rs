@@ -20,7 +20,8 @@ use super::events::{Events, LOG_TARGET, ToTracing};
 use super::geo::GeoMaps;
 use super::tables::{Tables, take_map};
 use super::{
-    ActiveBan, AttachedMode, Blocklist, KernelBan, Mode, PacketCount, VerdictReason, preflight,
+    ActiveBan, AllowedPrefix, AttachedMode, Blocklist, KernelBan, Mode, PacketCount, VerdictReason,
+    preflight,
 };
 use crate::types::Prefix;
 
@@ -262,6 +263,17 @@ impl KernelPlane {
         lock(&self.tables).counters()
     }
 
+    /// Exempts `prefix` from every drop for `duration` at least, besides the allowlist that was
+    /// set. Outlives a restart; an address that is exempt for ever stays so.
+    pub fn allow_for(&self, prefix: Prefix, duration: Duration) -> Result<(), KernelError> {
+        lock(&self.tables).allowlist.allow_for(prefix, duration)
+    }
+
+    /// What is exempt now, by prefix.
+    pub fn allowlist(&self) -> Result<Vec<AllowedPrefix>, KernelError> {
+        lock(&self.tables).allowlist.list()
+    }
+
     /// Ends this process's part. After [`keep`](Self::keep): with `detach_on_exit` the program is
     /// off every interface and all pins are gone when it returns, else everything stays in force.
     /// Before it: what the start made is gone, what it found stays. Does nothing the second time.
@@ -291,20 +303,20 @@ impl std::fmt::Debug for KernelPlane {
 
 impl Blocklist for KernelPlane {
     fn ban(&self, ban: &KernelBan) -> Result<(), KernelError> {
-        lock(&self.tables).bans_mut().ban(ban)
+        lock(&self.tables).bans.ban(ban)
     }
 
     fn lift(&self, target: Prefix) -> Result<bool, KernelError> {
-        lock(&self.tables).bans_mut().lift(target)
+        lock(&self.tables).bans.lift(target)
     }
 
     fn bans(&self) -> Result<Vec<ActiveBan>, KernelError> {
-        let tables = lock(&self.tables).bans().reopened()?;
-        tables.list()
+        let maps = lock(&self.tables).bans.maps().reopened()?;
+        maps.list()
     }
 
     fn set_allowlist(&self, prefixes: &[Prefix]) -> Result<(), KernelError> {
-        lock(&self.tables).set_allowlist(prefixes)
+        lock(&self.tables).allowlist.set(prefixes)
     }
 }
 
