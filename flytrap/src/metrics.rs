@@ -87,6 +87,7 @@ pub(crate) struct Fields {
     pub(crate) bans_placed: Counters,
     pub(crate) bans_lifted: Counter,
     pub(crate) bans_expired: Counter,
+    pub(crate) bans_evicted: Counter,
     pub(crate) bans_not_placed: Counter,
     pub(crate) bans_not_saved: Counter,
     pub(crate) sources_throttled: Counter,
@@ -197,7 +198,14 @@ impl Default for Metrics {
             ),
             bans_lifted: r.counter("bans_lifted", "Bans that an operator ended"),
             bans_expired: r.counter("bans_expired", "Bans that ended by themselves"),
-            bans_not_placed: r.counter("bans_not_placed", "Bans that were due and found no room"),
+            bans_evicted: r.counter(
+                "bans_evicted",
+                "Bans that ended before their time, to make room for others",
+            ),
+            bans_not_placed: r.counter(
+                "bans_not_placed",
+                "Throttlings that were due and found no room",
+            ),
             bans_not_saved: r.counter(
                 "bans_not_saved",
                 "Changes of bans that the database didn't take",
@@ -276,6 +284,7 @@ pub struct MetricsSnapshot {
     pub malformed_packets: u64,
     pub upstream_failures: u64,
     pub bans: u64,
+    pub bans_evicted: u64,
     pub bans_not_saved: u64,
     pub kernel_errors: u64,
     pub offence_queue_drops: u64,
@@ -320,6 +329,7 @@ impl Metrics {
             malformed_packets: now.malformed_packets.get(),
             upstream_failures: now.upstream_failures.get(),
             bans: gauge(&now.bans),
+            bans_evicted: now.bans_evicted.get(),
             bans_not_saved: now.bans_not_saved.get(),
             kernel_errors: KERNEL_REQUESTS
                 .map(|request| now.kernel_errors.get(request))

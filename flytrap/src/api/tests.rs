@@ -72,6 +72,7 @@ impl Control for Fake {
             target: request.target,
             standing: "banned".to_owned(),
             kernel_refused: false,
+            allowlisted: None,
             reason: "by-hand".to_owned(),
             since: UnixTime(0),
             until: UnixTime(request.seconds),

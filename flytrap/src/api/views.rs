@@ -126,6 +126,10 @@ pub struct BanView {
     /// The kernel refused it: it acts when a connection is accepted, not on packets.
     #[serde(default)]
     pub kernel_refused: bool,
+    /// The entry of the allowlist that holds all of the target: the ban was forced, and keeps
+    /// nobody out as long as the entry stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowlisted: Option<Prefix>,
     /// The offence, or `by-hand`.
     pub reason: String,
     /// When it began.

@@ -235,8 +235,12 @@ impl crate::api::Control for Control {
         let banned = bans
             .add(request.target, duration, note, request.force)
             .await;
-        // What isn't saved is in force all the same.
-        if matches!(banned, Ok(_) | Err(BanError::NotSaved { .. })) {
+        // What isn't saved is in force all the same; what the allowlist holds isn't.
+        let in_force = match &banned {
+            Ok(ban) => ban.allowlisted.is_none(),
+            Err(error) => matches!(error, BanError::NotSaved { .. }),
+        };
+        if in_force {
             let ended = self.surroundings.registry.end_all_of(&request.target);
             if ended > 0 {
                 tracing::info!(prefix = %request.target, connections = ended, "ended by the ban");
@@ -333,6 +337,7 @@ fn view(record: BanRecord) -> BanView {
         target: record.target,
         standing: record.standing.as_str().to_owned(),
         kernel_refused: record.kernel_refused,
+        allowlisted: record.allowlisted,
         reason: record.reason.to_string(),
         since: record.since,
         until: record.until,
@@ -347,13 +352,13 @@ fn view(record: BanRecord) -> BanView {
 fn problem(error: &BanError) -> Problem {
     let detail = error.to_string();
     match error {
-        BanError::Allowlisted { .. } => {
-            Problem::conflict(detail, "change defence.allowlist and restart")
-        }
+        BanError::Allowlisted { .. } => Problem::conflict(
+            detail,
+            "change defence.allowlist and restart, or add --force to note the ban all the same",
+        ),
         BanError::PartlyAllowlisted { .. } => Problem::conflict(detail, "add --force"),
         BanError::Duration => Problem::bad_request(detail, "give a duration like 10m, 24h or 30d"),
         BanError::NotBanned { .. } => Problem::not_found(detail, "see `flytrap ban list`"),
-        BanError::TooMany => Problem::conflict(detail, "lift some, or ban a wider prefix"),
         BanError::NotSaved { .. } => {
             Problem::unavailable(detail, "make room in gateway.state_dir and try again")
         }

@@ -1,31 +1,26 @@
 //! The one place where bans begin and end. Synchronous: time is passed in, the disk is another
 //! thread's.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::deadlines::{Capacity, Class, Deadlines};
 use super::record::{BanRecord, PlacedBy, Standing};
 use super::store::{BansStore, Change, Done, Store};
-use super::view::{Board, View, is_source};
+use super::view::{Board, View};
 use super::{BanError, StartError};
 use crate::events::{
-    BanExpired, BanLifted, BanNotInKernel, BanNotPlaced, BanNotSaved, BanPlaced,
+    BanEvicted, BanExpired, BanLifted, BanNotInKernel, BanNotPlaced, BanNotSaved, BanPlaced,
     KernelRequestFailed, SourceThrottled,
 };
-use crate::kernel::{ActiveBan, Blocklist, EXACT_BANS, KernelBan, PREFIX_BANS};
+use crate::kernel::{ActiveBan, Blocklist, KernelBan, KernelError};
 use crate::metrics::{KERNEL_LIFT, KERNEL_LIST, Metrics};
 use crate::offence::{Offence, Reason, Rule, Tracker};
 use crate::types::{Clock, Prefix};
-
-/// Bans and throttlings at once: no table of the kernel is full before. Each took a completed
-/// handshake and a row of offences of its own address or /64, or an operator.
-const MOST: usize = EXACT_BANS;
-/// Those of other prefixes than single sources.
-const MOST_RANGES: usize = PREFIX_BANS;
 
 /// What connections tell.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +40,7 @@ struct Held {
 pub(super) struct Keeper {
     tracker: Tracker,
     held: HashMap<Prefix, Held>,
-    deadlines: BTreeSet<(Duration, Prefix)>,
+    deadlines: Deadlines,
     last_id: u64,
     view: View,
     changed: bool,
@@ -62,6 +57,7 @@ impl Keeper {
     /// Puts what was saved in force again, and takes up the bans that only the kernel knows.
     pub(super) fn start(
         rules: Vec<Rule>,
+        capacity: Capacity,
         saved: BansStore,
         board: Arc<Board>,
         kernel: Arc<dyn Blocklist>,
@@ -72,7 +68,7 @@ impl Keeper {
         let mut keeper = Self {
             tracker: Tracker::new(rules, Tracker::CAPACITY),
             held: HashMap::new(),
-            deadlines: BTreeSet::new(),
+            deadlines: Deadlines::new(capacity),
             last_id: saved.last_id,
             view: board.view.load().as_ref().clone(),
             changed: true,
@@ -114,7 +110,9 @@ impl Keeper {
             .until
             .since(self.clock.now())
             .min(record.until.since(record.since));
-        let allowed = self.view.allows_all(record.target).is_some();
+        record.allowlisted = self.view.allows_all(record.target);
+        // What was forced against the allowlist stays, in case that changes again.
+        let allowed = record.allowlisted.is_some() && record.placed_by == PlacedBy::Auto;
         if left == 0 || allowed {
             self.free(record.target);
             let done: Box<dyn FnOnce(&Metrics) + Send> = if allowed {
@@ -143,11 +141,12 @@ impl Keeper {
 
     /// Takes up a ban that the kernel holds and the database doesn't.
     fn adopt(&mut self, ban: &ActiveBan, now: Duration) {
-        if ban.remaining.is_zero() || self.view.allows_all(ban.target).is_some() {
+        let reason = Reason::from_code(ban.reason);
+        let allowed = self.view.allows_all(ban.target).is_some();
+        if ban.remaining.is_zero() || (allowed && reason != Reason::ByHand) {
             self.free(ban.target);
             return;
         }
-        let reason = Reason::from_code(ban.reason);
         let since = self.clock.now();
         let record = BanRecord {
             id: ban.id,
@@ -163,6 +162,7 @@ impl Keeper {
             since,
             until: since.plus(seconds(ban.remaining)),
             kernel_refused: false,
+            allowlisted: self.view.allows_all(ban.target),
             dropped: None,
         };
         self.last_id = self.last_id.max(ban.id);
@@ -186,10 +186,12 @@ impl Keeper {
         let Some(sentence) = self.tracker.offence(target, offence, now) else {
             return;
         };
-        if !self.has_room(target) {
+        let throttle = self.board.has_live_session(target);
+        // A ban makes itself room, a throttling doesn't.
+        if throttle && self.deadlines.is_full(Class::Throttled) && !self.held.contains_key(&target)
+        {
             return BanNotPlaced { target }.emit(&self.metrics);
         }
-        let throttle = self.board.has_live_session(target);
         let record = self.new_record(
             target,
             if throttle {
@@ -243,16 +245,15 @@ impl Keeper {
         if !(Rule::BAN_MIN..=Rule::BAN_MAX).contains(&duration) {
             return Err(BanError::Duration);
         }
-        if let Some(allowed) = self.view.allows_all(target) {
+        if let Some(allowed) = self.view.allows_all(target)
+            && !force
+        {
             return Err(BanError::Allowlisted { target, allowed });
         }
         if let Some(allowed) = self.view.allows_some(target)
             && !force
         {
             return Err(BanError::PartlyAllowlisted { target, allowed });
-        }
-        if !self.has_room(target) {
-            return Err(BanError::TooMany);
         }
         Ok(())
     }
@@ -301,16 +302,16 @@ impl Keeper {
 
     /// When something ends next.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        self.deadlines.first().map(|(_, deadline, _)| deadline)
     }
 
     /// Ends what is over.
     pub(super) fn expire(&mut self, now: Duration) {
-        while let Some(&(deadline, target)) = self.deadlines.first()
+        while let Some((class, deadline, target)) = self.deadlines.first()
             && deadline <= now
         {
             let Some(record) = self.release(target) else {
-                self.deadlines.remove(&(deadline, target));
+                self.deadlines.remove(class, deadline, target);
                 continue;
             };
             if record.standing == Standing::Banned {
@@ -345,9 +346,38 @@ impl Keeper {
         self.store.close();
     }
 
-    fn has_room(&self, target: Prefix) -> bool {
-        self.held.contains_key(&target)
-            || (self.held.len() < MOST && (is_source(target) || self.view.ranges() < MOST_RANGES))
+    /// Ends what would end next anyway, where a new ban of `target` finds no room.
+    fn make_room(&mut self, target: Prefix) {
+        let class = Class::of(target, Standing::Banned);
+        let held = self.held.get(&target);
+        if held.is_some_and(|held| held.record.standing == Standing::Banned) {
+            return;
+        }
+        while self.deadlines.is_full(class) {
+            if !self.evict(class, None, target) {
+                return;
+            }
+        }
+    }
+
+    /// Ends the ban of a class that ends next, for `favoured`; whether there was one.
+    fn evict(&mut self, class: Class, only: Option<Prefix>, favoured: Prefix) -> bool {
+        let victim = self.deadlines.soonest(class, only);
+        let Some(record) = victim.and_then(|victim| self.release(victim)) else {
+            return false;
+        };
+        let target = record.target;
+        self.free(target);
+        let evicted = BanEvicted {
+            id: record.id,
+            target,
+            until: record.until,
+            favoured,
+        };
+        self.then(Change::Remove(target), target, move |metrics| {
+            evicted.emit(metrics);
+        });
+        true
     }
 
     fn new_record(
@@ -371,6 +401,7 @@ impl Keeper {
             since,
             until: since.plus(seconds(duration)),
             kernel_refused: false,
+            allowlisted: self.view.allows_all(target),
             dropped: None,
         }
     }
@@ -412,14 +443,27 @@ impl Keeper {
         self.effects.push((Some(change), Box::new(done)));
     }
 
-    fn enforce(&self, record: &mut BanRecord, remaining: Duration) {
+    fn enforce(&mut self, record: &mut BanRecord, remaining: Duration) {
+        self.make_room(record.target);
         let ban = KernelBan {
             target: record.target,
             id: record.id,
             reason: record.reason.code(),
             remaining,
         };
-        if let Err(error) = self.kernel.ban(&ban) {
+        let mut told = self.kernel.ban(&ban);
+        // The kernel may hold what this process doesn't know of. One is enough: it had no room
+        // for one more.
+        if let Err(KernelError::Full { .. }) = told
+            && self.evict(
+                Class::of(ban.target, Standing::Banned),
+                Some(ban.target),
+                ban.target,
+            )
+        {
+            told = self.kernel.ban(&ban);
+        }
+        if let Err(error) = told {
             record.kernel_refused = true;
             BanNotInKernel {
                 target: record.target,
@@ -448,14 +492,16 @@ impl Keeper {
         if record.standing == Standing::Banned {
             self.metrics.fields().bans.inc();
         }
-        self.deadlines.insert((deadline, target));
+        let class = Class::of(target, record.standing);
+        self.deadlines.insert(class, deadline, target);
         self.held.insert(target, Held { record, deadline });
         self.changed = true;
     }
 
     fn release(&mut self, target: Prefix) -> Option<BanRecord> {
         let Held { record, deadline } = self.held.remove(&target)?;
-        self.deadlines.remove(&(deadline, target));
+        let class = Class::of(target, record.standing);
+        self.deadlines.remove(class, deadline, target);
         self.view.remove(target);
         if record.standing == Standing::Banned {
             self.metrics.fields().bans.dec();

@@ -9,6 +9,7 @@
 //! Deadlines run on the monotonic clock, so that setting the wall clock changes no ban while the
 //! gateway runs; the database holds wall time, and a start translates what is left.
 
+mod deadlines;
 mod keeper;
 mod record;
 mod store;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use self::deadlines::Capacity;
 use self::keeper::{Keeper, Reply, Report};
 use self::view::{Board, View};
 use crate::events::KernelRequestFailed;
@@ -65,7 +67,7 @@ pub enum StartError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BanError {
     /// The allowlist comes first: the ban would have no effect.
-    #[error("{target} is on the allowlist ({allowed}): take it off first")]
+    #[error("{target} is on the allowlist ({allowed}): a ban has no effect before it is taken off")]
     Allowlisted {
         /// Who was to be banned.
         target: Prefix,
@@ -87,9 +89,6 @@ pub enum BanError {
         Rule::BAN_MAX.as_secs() / 86_400
     )]
     Duration,
-    /// There are as many as there may be.
-    #[error("too many bans are in force: lift some, or ban a wider prefix")]
-    TooMany,
     /// There is nothing to lift.
     #[error("{target} is not banned: `ban list` shows the exact targets")]
     NotBanned {
@@ -163,6 +162,17 @@ impl Bans {
         clock: Arc<dyn Clock>,
         metrics: Metrics,
     ) -> Result<(Self, BansTask), StartError> {
+        Self::start_within(Capacity::default(), store, settings, kernel, clock, metrics)
+    }
+
+    fn start_within(
+        capacity: Capacity,
+        store: BansStore,
+        settings: BansSettings,
+        kernel: Arc<dyn Blocklist>,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Result<(Self, BansTask), StartError> {
         kernel
             .set_allowlist(&settings.allowlist)
             .map_err(StartError::Allowlist)?;
@@ -170,6 +180,7 @@ impl Bans {
         let start = Instant::now();
         let keeper = Keeper::start(
             settings.rules,
+            capacity,
             store,
             Arc::clone(&board),
             Arc::clone(&kernel),
@@ -221,8 +232,9 @@ impl Bans {
         }
     }
 
-    /// Bans `target` by hand, in place of any ban it has. With `force` also if the allowlist
-    /// holds a part of it, which stays exempt. Answers once it is on disk.
+    /// Bans `target` by hand, in place of any ban it has, and of the ban that ends next if there
+    /// are as many as there may be. With `force` also if the allowlist holds it or a part of it,
+    /// which stays exempt. Answers once it is on disk.
     pub async fn add(
         &self,
         target: Prefix,

@@ -69,6 +69,9 @@ pub struct BanRecord {
     pub until: UnixTime,
     /// The kernel refused the ban, so that it is in force at accept only.
     pub kernel_refused: bool,
+    /// The entry of the allowlist that holds all of its target: as long as that stands, the ban
+    /// keeps nobody out.
+    pub allowlisted: Option<Prefix>,
     /// What the kernel dropped for it. Filled in lists only; there, `None` says that the kernel
     /// doesn't hold it: XDP is off, the kernel refused it, or it is a throttling.
     pub dropped: Option<PacketCount>,

@@ -191,6 +191,7 @@ fn read(connection: &Connection) -> rusqlite::Result<Vec<BanRecord>> {
                 since: UnixTime(row.get(6)?),
                 until: UnixTime(row.get(7)?),
                 kernel_refused: false,
+                allowlisted: None,
                 dropped: None,
             })
         })?

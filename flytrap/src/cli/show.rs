@@ -115,7 +115,10 @@ pub(super) fn bans(bans: &[BanView], now: UnixTime) -> String {
     for ban in bans {
         table.add_row([
             ban.target.to_string(),
-            ban.standing.clone(),
+            match ban.allowlisted {
+                Some(_) => format!("{}, but allowlisted", ban.standing),
+                None => ban.standing.clone(),
+            },
             ban.reason.clone(),
             ban.since.to_string(),
             ends(ban.until, now),
@@ -133,6 +136,12 @@ pub(super) fn bans(bans: &[BanView], now: UnixTime) -> String {
 pub(super) fn banned(ban: &BanView, now: UnixTime) -> String {
     let (target, standing) = (ban.target, &ban.standing);
     let mut text = format!("{target} is {standing} until {}", ends(ban.until, now));
+    if let Some(allowed) = ban.allowlisted {
+        text.push_str(&format!(
+            "\nwarning: the allowlist has {allowed} and comes first: nobody is kept out as long as \
+             it does"
+        ));
+    }
     if ban.kernel_refused {
         text.push_str(
             "\nwarning: the kernel refused the ban, so it acts only when a connection is accepted",
@@ -203,6 +212,7 @@ mod tests {
             target: "192.0.2.7".parse().unwrap(),
             standing: "banned".to_owned(),
             kernel_refused: false,
+            allowlisted: None,
             reason: "auth-failed".to_owned(),
             since: UnixTime(1_767_225_600),
             until: UnixTime(1_767_226_200),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use flytrap_common::abi::Outcome;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::budget::LogBudget;
 use crate::metrics::{KERNEL_BAN, Metrics};
@@ -74,6 +74,33 @@ impl BanExpired {
     }
 }
 
+/// A ban ended before its time, to make room for another.
+pub struct BanEvicted {
+    /// The ban's number.
+    pub id: u64,
+    /// Who is no longer kept out.
+    pub target: Prefix,
+    /// When it would have ended: before every other of its kind.
+    pub until: UnixTime,
+    /// For whose ban.
+    pub favoured: Prefix,
+}
+
+impl BanEvicted {
+    /// Logs and counts it.
+    pub fn emit(&self, metrics: &Metrics) {
+        static BUDGET: LogBudget = LogBudget::new();
+        metrics.fields().bans_evicted.inc();
+        BUDGET.write(metrics, |suppressed| {
+            warn!(
+                ban = self.id, prefix = %self.target, until = %self.until,
+                favoured = %self.favoured, suppressed,
+                "ban evicted: the table is full, and it would have ended first"
+            );
+        });
+    }
+}
+
 /// The kernel didn't take a ban: it is enforced at accept only.
 pub struct BanNotInKernel<'a> {
     /// Who is kept out.
@@ -109,9 +136,9 @@ impl KernelRequestFailed<'_> {
     }
 }
 
-/// A ban was due, but there are as many as there may be.
+/// A throttling was due, but there are as many as there may be.
 pub struct BanNotPlaced {
-    /// Who should be kept out.
+    /// Who should be slowed down.
     pub target: Prefix,
 }
 
@@ -121,7 +148,7 @@ impl BanNotPlaced {
         static BUDGET: LogBudget = LogBudget::new();
         metrics.fields().bans_not_placed.inc();
         BUDGET.write(metrics, |suppressed| {
-            error!(prefix = %self.target, suppressed, "ban not placed: too many are in force");
+            error!(prefix = %self.target, suppressed, "source not throttled: too many are already");
         });
     }
 }

@@ -12,8 +12,8 @@ mod connection;
 mod decision;
 
 pub use ban::{
-    BanExpired, BanLifted, BanNotInKernel, BanNotPlaced, BanNotSaved, BanPlaced, KernelDrop,
-    KernelRequestFailed, SourceThrottled,
+    BanEvicted, BanExpired, BanLifted, BanNotInKernel, BanNotPlaced, BanNotSaved, BanPlaced,
+    KernelDrop, KernelRequestFailed, SourceThrottled,
 };
 pub use connection::{
     ConnectionRefused, LoginAccepted, LoginRefused, MalformedPacket, SessionEnded, TlsFailed,

@@ -79,6 +79,7 @@ fn all(metrics: &Metrics) -> Vec<(&'static str, Emit<'_>)> {
             id: 3, target, reason: &"by-hand", by: "operator", note: NASTY, repeat: 1, until,
         },
         "bans_lifted_total" => BanLifted { id: 3, target, why: "asked for" },
+        "bans_evicted_total" => BanEvicted { id: 3, target, until, favoured: target },
         "bans_expired_total" => BanExpired { id: 3, target },
         "kernel_errors_total{request=\"ban\"}" => BanNotInKernel { target, error: &"full" },
         "kernel_errors_total{request=\"lift\"}"

@@ -36,6 +36,7 @@ async fn the_sixth_failure_bans_kernel_first_and_the_fifth_does_not() {
         since: UnixTime(1_767_225_600),
         until: UnixTime(1_767_226_200),
         kernel_refused: false,
+        allowlisted: None,
         dropped: Some(PacketCount {
             packets: 3,
             bytes: 180,

@@ -3,11 +3,12 @@
 mod by_hand;
 mod by_rule;
 mod failure;
+mod full;
 mod restart;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ struct Recorder {
     bans: Mutex<HashMap<Prefix, ActiveBan>>,
     allowlist: Mutex<Vec<Prefix>>,
     refuses: AtomicBool,
+    /// More than this many, and the table is full; 0: it never is.
+    room: AtomicUsize,
     /// The standing of each target while the kernel was told of its ban.
     seen: Mutex<Vec<Standing>>,
     board: OnceLock<Arc<Board>>,
@@ -54,6 +57,12 @@ fn refusal() -> KernelError {
 impl Blocklist for Recorder {
     fn ban(&self, ban: &KernelBan) -> Result<(), KernelError> {
         self.answer(())?;
+        let room = self.room.load(Ordering::SeqCst);
+        let held = self.bans.lock().unwrap();
+        if room > 0 && held.len() >= room && !held.contains_key(&ban.target) {
+            return Err(refusal());
+        }
+        drop(held);
         if let Some(board) = self.board.get() {
             let standing = board.view.load().standing(ban.target.base());
             self.seen.lock().unwrap().push(standing);
@@ -103,6 +112,7 @@ struct Machine {
     clock: Arc<SetClock>,
     rules: Vec<Rule>,
     allowlist: Vec<Prefix>,
+    capacity: Capacity,
 }
 
 impl Machine {
@@ -113,6 +123,7 @@ impl Machine {
             clock: Arc::new(SetClock(AtomicU64::new(1_767_225_600))),
             rules: vec![Rule::default()],
             allowlist: Vec::new(),
+            capacity: Capacity::default(),
         }
     }
 
@@ -131,7 +142,15 @@ impl Machine {
     fn try_start(&self) -> Result<(Bans, BansTask), StartError> {
         let kernel = Arc::clone(&self.kernel);
         let clock = Arc::clone(&self.clock);
-        Bans::start(self.open(), self.settings(), kernel, clock, Metrics::new())
+        let (store, settings) = (self.open(), self.settings());
+        Bans::start_within(
+            self.capacity,
+            store,
+            settings,
+            kernel,
+            clock,
+            Metrics::new(),
+        )
     }
 
     fn start(&self) -> Gateway {
