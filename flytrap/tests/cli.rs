@@ -7,8 +7,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use flytrap::api::{
-    BanRequest, BanView, Control, ControlSocket, DropView, Lifted, PolicyAction, PolicyAnswer,
-    PolicyQuestion, Problem, Status, serve,
+    BanRequest, BanView, Control, ControlSocket, DropView, ImportRequest, ImportView, Lifted,
+    PolicyAction, PolicyAnswer, PolicyQuestion, Problem, Status, serve,
 };
 use flytrap::identity::create_keystore;
 use flytrap::types::{Clock, Prefix, SystemClock, UnixTime};
@@ -348,6 +348,20 @@ impl Control for Fake {
             until: since.plus(request.seconds),
             dropped: None,
             note: request.note,
+        })
+    }
+
+    async fn import(&self, request: ImportRequest) -> Result<ImportView, Problem> {
+        Ok(ImportView {
+            imported: request.targets.len() as u64,
+            replaced: 0,
+            merged: 0,
+            skipped: 0,
+            skipped_first: Vec::new(),
+            evicted: 0,
+            kernel_refused: 0,
+            seconds_to_force: 0.5,
+            seconds: 1.0,
         })
     }
 

@@ -14,13 +14,18 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::problem::Problem;
-use super::views::{BanRequest, BanView, DropLine, Lifted, PolicyAnswer, PolicyQuestion, Status};
+use super::views::{
+    BanRequest, BanView, DropLine, ImportRequest, ImportView, Lifted, PolicyAnswer, PolicyQuestion,
+    Status,
+};
 use crate::types::Prefix;
 
 /// The largest answer that is read: room for some 100,000 bans.
 const ANSWER_BYTES: usize = 32 * 1_024 * 1_024;
 /// How long an answer may take. The gateway answers in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The same for a list of bans, which has to be written to disk.
+const IMPORT_PATIENCE: Duration = Duration::from_mins(10);
 
 /// The longest line of a stream that is read. A drop takes some 300 bytes.
 const LINE_BYTES: usize = 64 * 1_024;
@@ -86,6 +91,14 @@ impl Client {
         self.post("/api/v1/bans", request).await
     }
 
+    /// Bans all of a list.
+    pub async fn import(&self, request: &ImportRequest) -> Result<ImportView, ClientError> {
+        let body = serde_json::to_vec(request).map_err(|error| self.garbled(&error))?;
+        let path = "/api/v1/bans/import";
+        self.send_for(IMPORT_PATIENCE, Method::POST, path, body.into())
+            .await
+    }
+
     /// Ends a ban.
     pub async fn lift(&self, target: Prefix) -> Result<Lifted, ClientError> {
         let path = format!("/api/v1/bans/{target}");
@@ -142,10 +155,23 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<T, ClientError> {
-        let exchange = tokio::time::timeout(PATIENCE, self.exchange(method, path, body));
-        let (status, answer) = exchange
-            .await
-            .map_err(|_| self.garbled(&"nothing came for 30 seconds"))??;
+        self.send_for(PATIENCE, method, path, body).await
+    }
+
+    async fn send_for<T: DeserializeOwned>(
+        &self,
+        patience: Duration,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, ClientError> {
+        let exchange = tokio::time::timeout(patience, self.exchange(method, path, body));
+        let (status, answer) = exchange.await.map_err(|_| {
+            self.garbled(&format_args!(
+                "nothing came for {} seconds",
+                patience.as_secs()
+            ))
+        })??;
         if status.is_success() {
             return serde_json::from_slice(&answer).map_err(|error| self.garbled(&error));
         }

@@ -6,6 +6,7 @@
 //! | `GET /api/v1/status` | | [`Status`] |
 //! | `GET /api/v1/bans` | | list of [`BanView`] |
 //! | `POST /api/v1/bans` | [`BanRequest`] | [`BanView`] |
+//! | `POST /api/v1/bans/import` | [`ImportRequest`] | [`ImportView`] |
 //! | `DELETE /api/v1/bans/{prefix}` | | [`Lifted`] |
 //! | `POST /api/v1/policy/check` | [`PolicyQuestion`] | [`PolicyAnswer`] |
 //! | `GET /api/v1/drops` | | a [`DropLine`] on each line, without end |
@@ -27,7 +28,7 @@ pub use problem::Problem;
 pub use server::{Control, serve};
 pub use socket::{ControlSocket, SocketError};
 pub use views::{
-    BanRequest, BanView, DropLine, DropView, LedgerView, Lifted, ListenerView, PacketTally,
-    PolicyAction, PolicyAnswer, PolicyQuestion, Status, UpstreamView, XdpInterface, XdpState,
-    XdpView,
+    BanRequest, BanView, DropLine, DropView, ImportRequest, ImportView, LedgerView, Lifted,
+    ListenerView, PacketTally, PolicyAction, PolicyAnswer, PolicyQuestion, SkippedView, Status,
+    UpstreamView, XdpInterface, XdpState, XdpView,
 };

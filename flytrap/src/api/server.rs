@@ -17,11 +17,16 @@ use tokio_util::sync::CancellationToken;
 use super::lines::Lines;
 use super::problem::Problem;
 use super::socket::ControlSocket;
-use super::views::{BanRequest, BanView, DropView, Lifted, PolicyAnswer, PolicyQuestion, Status};
+use super::views::{
+    BanRequest, BanView, DropView, ImportRequest, ImportView, Lifted, PolicyAnswer, PolicyQuestion,
+    Status,
+};
 use crate::types::Prefix;
 
 /// The largest body that is read, in bytes. Requests name one thing each.
 const BODY_BYTES: usize = 16 * 1_024;
+/// The same for a list of bans: room for two million.
+const IMPORT_BYTES: usize = 64 * 1_024 * 1_024;
 /// What [`Control::metrics`] returns, in the words of HTTP.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// One JSON object on each line.
@@ -37,6 +42,11 @@ pub trait Control: Send + Sync + 'static {
     fn bans(&self) -> impl Future<Output = Result<Vec<BanView>, Problem>> + Send;
     /// Bans; in force when it returns.
     fn ban(&self, request: BanRequest) -> impl Future<Output = Result<BanView, Problem>> + Send;
+    /// Bans all of a list; in force and on disk when it returns.
+    fn import(
+        &self,
+        request: ImportRequest,
+    ) -> impl Future<Output = Result<ImportView, Problem>> + Send;
     /// Ends a ban; [`Problem::not_found`] if there is none of exactly this target.
     fn lift(&self, target: Prefix) -> impl Future<Output = Result<Lifted, Problem>> + Send;
     /// What the policy decides; [`Problem::bad_request`] if the topic is none.
@@ -77,6 +87,10 @@ fn router<C: Control>(control: Arc<C>) -> Router {
     Router::new()
         .route("/api/v1/status", get(status::<C>))
         .route("/api/v1/bans", get(bans::<C>).post(ban::<C>))
+        .route(
+            "/api/v1/bans/import",
+            post(import::<C>).layer(DefaultBodyLimit::max(IMPORT_BYTES)),
+        )
         .route("/api/v1/bans/{*target}", delete(lift::<C>))
         .route("/api/v1/policy/check", post(check::<C>))
         .route("/api/v1/drops", get(drops::<C>))
@@ -106,6 +120,19 @@ async fn ban<C: Control>(
     }
     let ban = control.ban(request).await?;
     Ok((StatusCode::CREATED, Json(ban)))
+}
+
+async fn import<C: Control>(
+    State(control): State<Arc<C>>,
+    request: Result<Json<ImportRequest>, JsonRejection>,
+) -> Result<Json<ImportView>, Problem> {
+    let Json(request) = request.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            return Problem::too_large(format!("at most {IMPORT_BYTES} bytes are read: split it"));
+        }
+        Problem::from(rejection)
+    })?;
+    control.import(request).await.map(Json)
 }
 
 async fn lift<C: Control>(

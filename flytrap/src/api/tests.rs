@@ -83,6 +83,20 @@ impl Control for Fake {
         Ok(ban)
     }
 
+    async fn import(&self, request: ImportRequest) -> Result<ImportView, Problem> {
+        Ok(ImportView {
+            imported: request.targets.len() as u64,
+            replaced: 0,
+            merged: 0,
+            skipped: 0,
+            skipped_first: Vec::new(),
+            evicted: 0,
+            kernel_refused: 0,
+            seconds_to_force: 0.5,
+            seconds: 1.0,
+        })
+    }
+
     async fn lift(&self, target: Prefix) -> Result<Lifted, Problem> {
         let mut bans = self.bans.lock().unwrap();
         let before = bans.len();

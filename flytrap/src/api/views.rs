@@ -159,6 +159,54 @@ pub struct BanRequest {
     pub force: bool,
 }
 
+/// A list of bans by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportRequest {
+    /// Who; twice is once.
+    pub targets: Vec<Prefix>,
+    /// For how many seconds, at least 1.
+    pub seconds: u64,
+    /// The note of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Ban also what the allowlist holds in whole or part.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// What became of a list of bans.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImportView {
+    /// Bans that were placed.
+    pub imported: u64,
+    /// How many of these took the place of another.
+    pub replaced: u64,
+    /// Entries that were there more than once.
+    pub merged: u64,
+    /// Entries left out for the allowlist.
+    pub skipped: u64,
+    /// The first of these.
+    pub skipped_first: Vec<SkippedView>,
+    /// Bans that ended to make room: of a list that is too long, its own too.
+    pub evicted: u64,
+    /// Bans that the kernel refused: they act when a connection is accepted.
+    pub kernel_refused: u64,
+    /// Until all were in force.
+    pub seconds_to_force: f64,
+    /// Until all were on disk as well.
+    pub seconds: f64,
+}
+
+/// An entry of a list that the allowlist kept from being banned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedView {
+    /// The entry.
+    pub target: Prefix,
+    /// What the allowlist has.
+    pub allowed: Prefix,
+}
+
 /// A ban was lifted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lifted {

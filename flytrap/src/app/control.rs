@@ -11,10 +11,11 @@ use tokio::sync::broadcast;
 use super::start::kernel_failure;
 use super::xdp::mode_name;
 use crate::api::{
-    BanRequest, BanView, DropView, LedgerView, Lifted, ListenerView, PacketTally, PolicyAction,
-    PolicyAnswer, PolicyQuestion, Problem, Status, UpstreamView, XdpInterface, XdpState, XdpView,
+    BanRequest, BanView, DropView, ImportRequest, ImportView, LedgerView, Lifted, ListenerView,
+    PacketTally, PolicyAction, PolicyAnswer, PolicyQuestion, Problem, SkippedView, Status,
+    UpstreamView, XdpInterface, XdpState, XdpView,
 };
-use crate::bans::{BanError, BanRecord};
+use crate::bans::{BanError, BanRecord, ImportList, Standing};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::kernel::KernelPlane;
@@ -249,6 +250,40 @@ impl crate::api::Control for Control {
         banned.map(view).map_err(|error| problem(&error))
     }
 
+    async fn import(&self, request: ImportRequest) -> Result<ImportView, Problem> {
+        let begin = std::time::Instant::now();
+        let bans = &self.surroundings.bans;
+        let list = ImportList {
+            targets: request.targets,
+            duration: Duration::from_secs(request.seconds),
+            note: request.note.unwrap_or_default(),
+            force: request.force,
+        };
+        let imported = bans.import(list).await;
+        if matches!(imported, Ok(_) | Err(BanError::ListNotSaved { .. })) {
+            let banned = |address| bans.standing(address) == Standing::Banned;
+            let ended = self.surroundings.registry.end_where(banned);
+            if ended > 0 {
+                tracing::info!(connections = ended, "ended by a list of bans");
+            }
+        }
+        let imported = imported.map_err(|error| problem(&error))?;
+        let skipped = imported.skipped_first.into_iter();
+        Ok(ImportView {
+            imported: imported.placed,
+            replaced: imported.replaced,
+            merged: imported.merged,
+            skipped: imported.skipped,
+            skipped_first: skipped
+                .map(|(target, allowed)| SkippedView { target, allowed })
+                .collect(),
+            evicted: imported.evicted,
+            kernel_refused: imported.kernel_refused,
+            seconds_to_force: imported.took.as_secs_f64(),
+            seconds: begin.elapsed().as_secs_f64(),
+        })
+    }
+
     async fn lift(&self, target: Prefix) -> Result<Lifted, Problem> {
         self.surroundings
             .bans
@@ -359,7 +394,7 @@ fn problem(error: &BanError) -> Problem {
         BanError::PartlyAllowlisted { .. } => Problem::conflict(detail, "add --force"),
         BanError::Duration => Problem::bad_request(detail, "give a duration like 10m, 24h or 30d"),
         BanError::NotBanned { .. } => Problem::not_found(detail, "see `flytrap ban list`"),
-        BanError::NotSaved { .. } => {
+        BanError::NotSaved { .. } | BanError::ListNotSaved { .. } => {
             Problem::unavailable(detail, "make room in gateway.state_dir and try again")
         }
         BanError::Kernel { .. } => Problem::unavailable(detail, "see the log of the gateway"),

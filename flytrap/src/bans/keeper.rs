@@ -1,7 +1,7 @@
 //! The one place where bans begin and end. Synchronous: time is passed in, the disk is another
 //! thread's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::deadlines::{Capacity, Class, Deadlines};
+use super::import::Import;
 use super::record::{BanRecord, PlacedBy, Standing};
 use super::store::{BansStore, Change, Done, Store};
 use super::view::{Board, View};
@@ -42,14 +43,18 @@ pub(super) struct Keeper {
     held: HashMap<Prefix, Held>,
     deadlines: Deadlines,
     last_id: u64,
-    view: View,
+    /// Lists that aren't done yet.
+    pub(super) imports: VecDeque<Import>,
+    /// Bans that ended for others.
+    pub(super) evicted: u64,
+    pub(super) view: View,
     changed: bool,
     /// What follows once the view is out.
     pub(super) effects: Vec<(Option<Change>, Done)>,
     board: Arc<Board>,
     kernel: Arc<dyn Blocklist>,
     clock: Arc<dyn Clock>,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     store: Store,
 }
 
@@ -70,6 +75,8 @@ impl Keeper {
             held: HashMap::new(),
             deadlines: Deadlines::new(capacity),
             last_id: saved.last_id,
+            imports: VecDeque::new(),
+            evicted: 0,
             view: board.view.load().as_ref().clone(),
             changed: true,
             effects: Vec::new(),
@@ -300,6 +307,15 @@ impl Keeper {
         self.held.values().map(|held| held.record.clone()).collect()
     }
 
+    pub(super) fn record(&self, target: Prefix) -> Option<&BanRecord> {
+        self.held.get(&target).map(|held| &held.record)
+    }
+
+    pub(super) fn is_banned(&self, target: Prefix) -> bool {
+        self.record(target)
+            .is_some_and(|record| record.standing == Standing::Banned)
+    }
+
     /// When something ends next.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         self.deadlines.first().map(|(_, deadline, _)| deadline)
@@ -349,8 +365,7 @@ impl Keeper {
     /// Ends what would end next anyway, where a new ban of `target` finds no room.
     fn make_room(&mut self, target: Prefix) {
         let class = Class::of(target, Standing::Banned);
-        let held = self.held.get(&target);
-        if held.is_some_and(|held| held.record.standing == Standing::Banned) {
+        if self.is_banned(target) {
             return;
         }
         while self.deadlines.is_full(class) {
@@ -367,6 +382,7 @@ impl Keeper {
             return false;
         };
         let target = record.target;
+        self.evicted += 1;
         self.free(target);
         let evicted = BanEvicted {
             id: record.id,
@@ -380,7 +396,7 @@ impl Keeper {
         true
     }
 
-    fn new_record(
+    pub(super) fn new_record(
         &mut self,
         target: Prefix,
         standing: Standing,
@@ -443,7 +459,7 @@ impl Keeper {
         self.effects.push((Some(change), Box::new(done)));
     }
 
-    fn enforce(&mut self, record: &mut BanRecord, remaining: Duration) {
+    pub(super) fn enforce(&mut self, record: &mut BanRecord, remaining: Duration) {
         self.make_room(record.target);
         let ban = KernelBan {
             target: record.target,
@@ -484,7 +500,7 @@ impl Keeper {
         KernelRequestFailed { request, error }.emit(&self.metrics);
     }
 
-    fn hold(&mut self, record: BanRecord, duration: Duration, now: Duration) {
+    pub(super) fn hold(&mut self, record: BanRecord, duration: Duration, now: Duration) {
         let target = record.target;
         self.release(target);
         let deadline = now.saturating_add(duration);

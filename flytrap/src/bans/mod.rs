@@ -10,6 +10,7 @@
 //! gateway runs; the database holds wall time, and a start translates what is left.
 
 mod deadlines;
+mod import;
 mod keeper;
 mod record;
 mod store;
@@ -32,6 +33,7 @@ use crate::metrics::{KERNEL_LIST, Metrics};
 use crate::offence::{Offence, Rule};
 use crate::types::{Clock, Prefix};
 
+pub use import::{ImportList, Imported};
 pub use record::{BanRecord, PlacedBy, Standing};
 pub use store::{BansStore, StoreError};
 pub use view::LiveSession;
@@ -111,6 +113,14 @@ pub enum BanError {
         /// What the database said.
         error: String,
     },
+    /// A list is in force, but a part of it isn't saved.
+    #[error("{placed} bans are in force, but not all are saved, so a restart undoes some: {error}")]
+    ListNotSaved {
+        /// How many are in force.
+        placed: u64,
+        /// What the database said.
+        error: String,
+    },
     /// The gateway is stopping.
     #[error("the gateway is stopping")]
     Stopped,
@@ -123,6 +133,10 @@ enum Order {
         note: String,
         force: bool,
         reply: Reply<BanRecord>,
+    },
+    Import {
+        list: ImportList,
+        reply: Reply<Imported>,
     },
     Lift {
         target: Prefix,
@@ -252,6 +266,12 @@ impl Bans {
         .await
     }
 
+    /// Bans everyone on a list, each as [`add`](Self::add) does; what the allowlist holds in
+    /// whole or part is skipped unless forced. Answers once all of it is on disk.
+    pub async fn import(&self, list: ImportList) -> Result<Imported, BanError> {
+        self.order(|reply| Order::Import { list, reply }).await
+    }
+
     /// Ends the ban or throttling of exactly `target` and forgets what led to it. Answers once it
     /// is on disk.
     pub async fn lift(&self, target: Prefix) -> Result<BanRecord, BanError> {
@@ -323,6 +343,8 @@ impl BansTask {
                     None
                 }
                 () = wake => None,
+                // The control plane's other tasks have their turn between two pieces.
+                () = tokio::task::yield_now(), if self.keeper.is_importing() => None,
             };
             let now = self.start.elapsed();
             self.keeper.expire(now);
@@ -332,6 +354,7 @@ impl BansTask {
             if let Some(order) = order {
                 self.execute(order, now);
             }
+            self.keeper.import_piece(now);
             self.keeper.flush();
         }
         let keeper = self.keeper;
@@ -348,6 +371,7 @@ impl BansTask {
                 force,
                 reply,
             } => self.keeper.add(target, duration, note, force, now, reply),
+            Order::Import { list, reply } => self.keeper.import(list, reply),
             Order::Lift { target, reply } => self.keeper.lift(target, reply),
             Order::List { reply } => {
                 // Who asked may have gone.

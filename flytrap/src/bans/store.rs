@@ -215,6 +215,8 @@ where
 pub(super) enum Change {
     /// This is now the ban of its target.
     Put(BanRecord),
+    /// These are now the bans of their targets.
+    PutAll(Vec<BanRecord>),
     /// This target has none any more.
     Remove(Prefix),
 }
@@ -274,22 +276,30 @@ fn commit<'a>(
     let transaction = connection.transaction()?;
     for change in changes {
         match change {
-            Change::Put(ban) => transaction
-                .prepare_cached("INSERT OR REPLACE INTO bans VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?
-                .execute(params![
-                    ban.id,
-                    ban.target.to_string(),
-                    ban.reason.as_str(),
-                    ban.note,
-                    ban.placed_by == PlacedBy::Operator,
-                    ban.repeat,
-                    ban.since.0,
-                    ban.until.0,
-                ])?,
-            Change::Remove(target) => transaction
-                .prepare_cached("DELETE FROM bans WHERE target = ?")?
-                .execute([target.to_string()])?,
-        };
+            Change::Put(ban) => put(&transaction, ban)?,
+            Change::PutAll(bans) => bans.iter().try_for_each(|ban| put(&transaction, ban))?,
+            Change::Remove(target) => {
+                transaction
+                    .prepare_cached("DELETE FROM bans WHERE target = ?")?
+                    .execute([target.to_string()])?;
+            }
+        }
     }
     transaction.commit()
+}
+
+fn put(connection: &Connection, ban: &BanRecord) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO bans VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?
+        .execute(params![
+            ban.id,
+            ban.target.to_string(),
+            ban.reason.as_str(),
+            ban.note,
+            ban.placed_by == PlacedBy::Operator,
+            ban.repeat,
+            ban.since.0,
+            ban.until.0,
+        ])
+        .map(drop)
 }

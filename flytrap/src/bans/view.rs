@@ -45,7 +45,8 @@ impl View {
         }
     }
 
-    fn shard(&self, target: Prefix) -> usize {
+    /// Which part of the table holds `target`.
+    pub(super) fn shard(&self, target: Prefix) -> usize {
         let hash = self.hasher.hash_one(target) % SHARDS as u64;
         usize::try_from(hash).unwrap_or_default()
     }

@@ -110,6 +110,8 @@ pub(super) enum BanCommand {
     List,
     /// Ban an address or a prefix
     Add(BanAdd),
+    /// Ban all addresses and prefixes of a file
+    Import(BanImport),
     /// End a ban
     Lift {
         /// The address or prefix as `ban list` shows it
@@ -127,9 +129,27 @@ pub(super) struct BanAdd {
     /// Why, for other operators
     #[arg(long, value_name = "TEXT")]
     pub(super) note: Option<String>,
-    /// Ban although the gateway advises against it
+    /// Ban although the allowlist holds all or a part of it, which stays exempt
     #[arg(long)]
     pub(super) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BanImport {
+    /// An address or a prefix on each line; `;` and `#` begin a comment. `-` reads standard input
+    pub(super) file: PathBuf,
+    /// For how long: a number and one of s, m, h, d
+    #[arg(long = "for", value_name = "TIME", default_value = "24h", value_parser = ban_duration)]
+    pub(super) duration: Duration,
+    /// Why, for other operators
+    #[arg(long, value_name = "TEXT")]
+    pub(super) note: Option<String>,
+    /// Ban also what the allowlist holds in whole or part, which stays exempt
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Leave out lines that are no address and no prefix, rather than import nothing
+    #[arg(long)]
+    pub(super) skip_bad: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,6 +1,7 @@
 //! The command line: reads it, does what it says, prints the outcome.
 
 mod args;
+mod import;
 mod observe;
 mod show;
 mod token;
@@ -172,6 +173,15 @@ fn ban(output: Output, client: &Client, command: BanCommand) -> Result<Done, Fai
             };
             let ban = ask(client.ban(&request))?;
             Done::new(output, &ban, |ban| show::banned(ban, now))
+        }
+        BanCommand::Import(import) => {
+            let (request, warning) = import::request(import)?;
+            if let Some(warning) = warning {
+                // Nothing is left to do where even this can't be printed.
+                let _ = writeln!(io::stderr(), "warning: left out {warning}");
+            }
+            let imported = ask(client.import(&request))?;
+            Done::new(output, &imported, show::imported)
         }
         BanCommand::Lift { target } => {
             let lifted = ask(client.lift(target))?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use comfy_table::{Table, presets};
 
-use crate::api::{BanView, PacketTally, PolicyAnswer, Status, XdpState};
+use crate::api::{BanView, ImportView, PacketTally, PolicyAnswer, Status, XdpState};
 use crate::config::about;
 use crate::types::{UnixTime, escape_control};
 
@@ -146,6 +146,45 @@ pub(super) fn banned(ban: &BanView, now: UnixTime) -> String {
         text.push_str(
             "\nwarning: the kernel refused the ban, so it acts only when a connection is accepted",
         );
+    }
+    text
+}
+
+pub(super) fn imported(imported: &ImportView) -> String {
+    let mut text = format!(
+        "{} in force after {:.2} s, on disk after {:.2} s",
+        count(imported.imported, "ban"),
+        imported.seconds_to_force,
+        imported.seconds
+    );
+    for (number, what) in [
+        (imported.replaced, "took the place of another ban"),
+        (imported.merged, "left out: there more than once"),
+        (imported.skipped, "left out: allowlisted in whole or part"),
+    ] {
+        if number > 0 {
+            text.push_str(&format!("\n{number} {what}"));
+        }
+    }
+    for skipped in &imported.skipped_first {
+        text.push_str(&format!(
+            "\n  {} (the allowlist has {})",
+            skipped.target, skipped.allowed
+        ));
+    }
+    for (number, what) in [
+        (
+            imported.evicted,
+            "evicted: the table is full, and these would have ended first",
+        ),
+        (
+            imported.kernel_refused,
+            "refused by the kernel: these act only when a connection is accepted",
+        ),
+    ] {
+        if number > 0 {
+            text.push_str(&format!("\nwarning: {} {what}", count(number, "ban")));
+        }
     }
     text
 }

@@ -7,7 +7,7 @@ use flytrap_common::abi::Outcome;
 use tracing::{error, info, warn};
 
 use super::budget::LogBudget;
-use crate::metrics::{KERNEL_BAN, Metrics};
+use crate::metrics::{BY_OPERATOR, KERNEL_BAN, Metrics};
 use crate::types::{Prefix, UnixTime, escape_control};
 
 /// A ban is in force.
@@ -172,6 +172,49 @@ impl BanNotSaved<'_> {
                 "ban not saved: after a restart it will be as it was before"
             );
         });
+    }
+}
+
+/// A part of a list of bans isn't on disk: it holds until the gateway stops.
+pub struct BansNotSaved<'a> {
+    /// What the database said.
+    pub error: &'a dyn fmt::Display,
+}
+
+impl BansNotSaved<'_> {
+    /// Logs and counts it, as one.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.fields().bans_not_saved.inc();
+        error!(
+            error = %self.error,
+            "a part of a list of bans is not saved: a restart undoes it"
+        );
+    }
+}
+
+/// A list of bans is in force.
+pub struct BansImported<'a> {
+    /// How many are in force.
+    pub placed: u64,
+    /// How many of them took the place of another.
+    pub replaced: u64,
+    /// How many were left out for the allowlist.
+    pub skipped: u64,
+    /// How many other bans ended for them.
+    pub evicted: u64,
+    /// What the operator wrote; may be empty.
+    pub note: &'a str,
+}
+
+impl BansImported<'_> {
+    /// Logs it and counts its bans.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.fields().bans_placed.add(BY_OPERATOR, self.placed);
+        info!(
+            placed = self.placed, replaced = self.replaced, skipped = self.skipped,
+            evicted = self.evicted, note = %escape_control(self.note),
+            "list of bans imported"
+        );
     }
 }
 

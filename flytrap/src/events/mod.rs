@@ -13,7 +13,7 @@ mod decision;
 
 pub use ban::{
     BanEvicted, BanExpired, BanLifted, BanNotInKernel, BanNotPlaced, BanNotSaved, BanPlaced,
-    KernelDrop, KernelRequestFailed, SourceThrottled,
+    BansImported, BansNotSaved, KernelDrop, KernelRequestFailed, SourceThrottled,
 };
 pub use connection::{
     ConnectionRefused, LoginAccepted, LoginRefused, MalformedPacket, SessionEnded, TlsFailed,

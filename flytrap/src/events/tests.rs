@@ -85,6 +85,10 @@ fn all(metrics: &Metrics) -> Vec<(&'static str, Emit<'_>)> {
         "kernel_errors_total{request=\"lift\"}"
             => KernelRequestFailed { request: KERNEL_LIFT, error: &"gone" },
         "bans_not_placed_total" => BanNotPlaced { target },
+        "bans_placed_total{by=\"operator\"}" => BansImported {
+            placed: 1, replaced: 0, skipped: 0, evicted: 0, note: NASTY,
+        },
+        "bans_not_saved_total" => BansNotSaved { error: &"disk full" },
         "bans_not_saved_total" => BanNotSaved { target, error: &"disk full" },
         "sources_throttled_total"
             => SourceThrottled { target, reason: &"auth-failed", until },
@@ -96,7 +100,9 @@ fn all(metrics: &Metrics) -> Vec<(&'static str, Emit<'_>)> {
 #[test]
 fn each_event_is_one_line_and_one_count_and_a_flood_is_not_all_lines() {
     let metrics = Metrics::new();
+    let mut counted = std::collections::HashMap::new();
     for (sample, emit) in all(&metrics) {
+        *counted.entry(sample).or_insert(0) += 1;
         let lines = logged(&emit);
         assert_eq!(lines.len(), 1, "{sample}");
         let fields = lines[0]["fields"].as_object().unwrap();
@@ -109,7 +115,7 @@ fn each_event_is_one_line_and_one_count_and_a_flood_is_not_all_lines() {
                 "{text}"
             );
         }
-        let expected = format!("flytrap_{sample} 1\n");
+        let expected = format!("flytrap_{sample} {}\n", counted[sample]);
         assert!(metrics.encode().contains(&expected), "{sample}");
     }
 

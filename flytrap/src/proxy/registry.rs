@@ -49,14 +49,19 @@ impl Registry {
         self.lock().by_id.len()
     }
 
-    /// Ends all connections from `target`; says how many.
-    pub fn end_all_of(&self, target: &Prefix) -> usize {
+    /// Ends all connections from addresses that `banned` says so of; says how many.
+    pub fn end_where(&self, banned: impl Fn(IpAddr) -> bool) -> usize {
         let connections = self.lock();
         let hit = connections
             .by_id
             .values()
-            .filter(|(address, _)| target.contains(*address));
+            .filter(|(address, _)| banned(*address));
         hit.map(|(_, banned)| banned.cancel()).count()
+    }
+
+    /// Ends all connections from `target`; says how many.
+    pub fn end_all_of(&self, target: &Prefix) -> usize {
+        self.end_where(|address| target.contains(address))
     }
 
     pub(super) fn enter(

@@ -4,6 +4,7 @@ mod by_hand;
 mod by_rule;
 mod failure;
 mod full;
+mod import;
 mod restart;
 
 use std::collections::HashMap;
