@@ -22,19 +22,23 @@ pub struct Bits {
 
 impl Bits {
     /// Those of an IPv4 address.
-    #[inline(always)]
+    #[inline]
     pub const fn of_address4(address: [u8; 4]) -> Self {
         Self::of(u32::from_ne_bytes(address) as u64)
     }
 
     /// Those of an IPv6 /64, given as its eight bytes.
-    #[inline(always)]
+    #[inline]
     pub const fn of_network6(network: [u8; 8]) -> Self {
         Self::of(u64::from_ne_bytes(network))
     }
 
     /// The upper bits of the hash choose the word, the lower ones the bits, six for each.
-    #[inline(always)]
+    #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "what is left of the shift has 18 bits"
+    )]
     const fn of(key: u64) -> Self {
         let hash = mix(key);
         Self {
@@ -47,7 +51,7 @@ impl Bits {
     }
 
     /// Whether all of them are set in `word`.
-    #[inline(always)]
+    #[inline]
     pub const fn in_word(self, word: u64) -> bool {
         word & self.mask == self.mask
     }
@@ -55,7 +59,7 @@ impl Bits {
 
 /// The finalizer of `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number
 /// generators", 2014): every input bit flips every output bit with a probability near one half.
-#[inline(always)]
+#[inline]
 const fn mix(key: u64) -> u64 {
     let key = key.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let key = (key ^ (key >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -67,10 +71,11 @@ const fn mix(key: u64) -> u64 {
 mod tests {
     extern crate std;
     use std::vec;
+    use std::vec::Vec;
 
     use super::*;
 
-    fn full(keys: impl Iterator<Item = Bits>) -> std::vec::Vec<u64> {
+    fn full(keys: impl Iterator<Item = Bits>) -> Vec<u64> {
         let mut words = vec![0_u64; WORDS];
         for bits in keys {
             words[bits.word as usize] |= bits.mask;

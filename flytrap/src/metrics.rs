@@ -127,6 +127,7 @@ impl Register {
 }
 
 impl Default for Metrics {
+    #[expect(clippy::too_many_lines, reason = "a list of what there is")]
     fn default() -> Self {
         let mut r = Register(Registry::with_prefix("flytrap"));
         let fields = Fields {

@@ -69,6 +69,7 @@ impl Rig {
             guarded_ports: Vec::new(),
             bans_on_guarded_ports: false,
             pass_evasions: false,
+            countries: None,
         })
         .unwrap();
         plane.keep().unwrap();

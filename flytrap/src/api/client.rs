@@ -20,8 +20,8 @@ use super::views::{
 };
 use crate::types::Prefix;
 
-/// The largest answer that is read: room for some 100,000 bans.
-const ANSWER_BYTES: usize = 32 * 1_024 * 1_024;
+/// The largest answer that is read: room for a million bans.
+const ANSWER_BYTES: usize = 512 * 1_024 * 1_024;
 /// How long an answer may take. The gateway answers in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The same for a list of bans, which has to be written to disk.

@@ -200,7 +200,6 @@ impl Bans {
             Arc::clone(&kernel),
             clock,
             metrics.clone(),
-            Duration::ZERO,
         )?;
         let (reports, reports_in) = mpsc::channel(REPORTS);
         let (orders, orders_in) = mpsc::channel(ORDERS);

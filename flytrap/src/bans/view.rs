@@ -84,7 +84,8 @@ impl View {
         shard.get(&target).copied()
     }
 
-    pub(super) fn ranges(&self) -> usize {
+    #[cfg(test)]
+    fn ranges(&self) -> usize {
         self.ranges.values().sum()
     }
 

@@ -1,5 +1,6 @@
 //! Answers as people read them. Nothing is coloured.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use comfy_table::{Table, presets};
@@ -137,10 +138,11 @@ pub(super) fn banned(ban: &BanView, now: UnixTime) -> String {
     let (target, standing) = (ban.target, &ban.standing);
     let mut text = format!("{target} is {standing} until {}", ends(ban.until, now));
     if let Some(allowed) = ban.allowlisted {
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "\nwarning: the allowlist has {allowed} and comes first: nobody is kept out as long as \
              it does"
-        ));
+        );
     }
     if ban.kernel_refused {
         text.push_str(
@@ -163,14 +165,15 @@ pub(super) fn imported(imported: &ImportView) -> String {
         (imported.skipped, "left out: allowlisted in whole or part"),
     ] {
         if number > 0 {
-            text.push_str(&format!("\n{number} {what}"));
+            let _ = write!(text, "\n{number} {what}");
         }
     }
     for skipped in &imported.skipped_first {
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "\n  {} (the allowlist has {})",
             skipped.target, skipped.allowed
-        ));
+        );
     }
     for (number, what) in [
         (
@@ -183,7 +186,7 @@ pub(super) fn imported(imported: &ImportView) -> String {
         ),
     ] {
         if number > 0 {
-            text.push_str(&format!("\nwarning: {} {what}", count(number, "ban")));
+            let _ = write!(text, "\nwarning: {} {what}", count(number, "ban"));
         }
     }
     text

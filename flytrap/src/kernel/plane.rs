@@ -231,11 +231,6 @@ impl KernelPlane {
         state.pins = maps.iter().map(pin).collect();
     }
 
-    /// Puts `prefix` on the allowlist for a time, unless it is there for good.
-    pub fn allow_for(&self, prefix: Prefix, duration: Duration) -> Result<(), KernelError> {
-        lock(&self.tables).allow_for(prefix, duration)
-    }
-
     /// What is in force now.
     pub fn status(&self) -> KernelStatus {
         let interface = |attachment: &Attachment| InterfaceStatus {
