@@ -91,11 +91,13 @@ mod tests {
         let words4 = full((0..1 << 20).map(of4));
         let words6 = full((0..1 << 20).map(of6));
         let through = |words: &[u64], bits: Bits| bits.in_word(words[bits.word as usize]);
-        assert!((0..1 << 20).all(|n| through(&words4, of4(n))));
+        assert!((0..1_u32 << 20).all(|n| through(&words4, of4(n))));
         assert!((0..1 << 20).all(|n| through(&words6, of6(n))));
-        let others = 1 << 20..1 << 21;
+        let others = 1_u32 << 20..1 << 21;
         let false4 = others.clone().filter(|n| through(&words4, of4(*n))).count();
-        let false6 = others.filter(|n| through(&words6, of6(*n))).count();
+        let false6 = others
+            .filter(|n| through(&words6, of6(u64::from(*n))))
+            .count();
         for wrong in [false4, false6] {
             assert!(wrong < (1 << 20) / 100, "{wrong} of 2^20");
         }

@@ -291,3 +291,42 @@ fn stopping_with_detach_on_exit_leaves_nothing() {
     assert!(!link(&world).contains("prog/xdp"), "{}", link(&world));
     assert!(!world.gateway.setup.socket().exists());
 }
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_list_of_a_million_is_in_force_at_once() {
+    const ENTRIES: u32 = 1_000_000;
+    let world = World::isolated().unwrap();
+    let attacker = world.net.device(1);
+    let mut list = format!("; a list in the form of Spamhaus DROP\n{attacker} ; SBL1\n");
+    for n in 1..ENTRIES {
+        let address = std::net::Ipv4Addr::from_bits(0x0b00_0000 + n * 13);
+        list.push_str(&address.to_string());
+        list.push('\n');
+    }
+    let file = world.gateway.setup.directory.join("list.txt");
+    std::fs::write(&file, format!("{list}not an address\n")).unwrap();
+    let name = file.to_str().unwrap();
+    let refused = world.gateway.cli(&["ban", "import", name]).unwrap();
+    assert_eq!(refused.code, Some(1));
+    let told = format!("line {}", ENTRIES + 2);
+    assert!(refused.err.contains(&told), "{}", refused.err);
+    assert_eq!(world.gateway.counter("bans").unwrap(), 0);
+
+    let begin = std::time::Instant::now();
+    let import = ["ban", "import", name, "--skip-bad", "--note", "a list"];
+    let imported = world.gateway.json(&import).unwrap();
+    println!("whole command {:?}: {imported}", begin.elapsed());
+    assert_eq!(imported["imported"], ENTRIES);
+    assert_eq!(imported["kernel_refused"], 0);
+    assert_eq!(world.gateway.counter("bans").unwrap(), u64::from(ENTRIES));
+    let reaches = |device| {
+        let to = world.gateway.setup.plain;
+        let source = Some(world.net.device(device));
+        dial(&world.net.devices, source, to, Duration::from_secs(2)).is_ok()
+    };
+    let before = world.gateway.dropped().unwrap();
+    assert!(!reaches(1));
+    assert!(world.gateway.dropped().unwrap() > before);
+    assert!(reaches(0));
+}
