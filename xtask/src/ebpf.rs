@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail};
 use crate::setup;
 
 const TARGET: &str = "bpfel-unknown-none";
+/// The benchmark's own programs, beside the gateway's.
+const BENCH_PROGRAMS: &str = "flytrap-bench";
 
 /// The ways to an object.
 enum Route {
@@ -53,6 +55,22 @@ pub(crate) fn build() -> Result<PathBuf> {
     install(&built, &output)?;
     println!("kernel program: {}", output.display());
     Ok(output)
+}
+
+/// The benchmark's own programs, as [`build`] left them beside the gateway's.
+pub(crate) fn bench_programs() -> Result<PathBuf> {
+    let object = kernel_target_dir()
+        .join(TARGET)
+        .join("release")
+        .join(BENCH_PROGRAMS);
+    if env::var_os("FLYTRAP_EBPF_OBJECT").is_some() || !object.exists() {
+        bail!(
+            "{} isn't built: unset FLYTRAP_EBPF_OBJECT, then `cargo xtask build-ebpf`",
+            object.display()
+        );
+    }
+    // The benchmark runs in another directory.
+    std::path::absolute(&object).with_context(|| object.display().to_string())
 }
 
 fn route() -> Result<Route> {

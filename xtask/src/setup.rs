@@ -16,6 +16,8 @@ pub(crate) enum Need {
     BpfLinker,
     /// Brokers, clients and tools that the demo and the tests run.
     Lab,
+    /// Other packet filters, which the benchmark measures beside.
+    Peers,
     /// Where kernel objects are pinned.
     BpfFs,
 }
@@ -42,6 +44,14 @@ const LAB: &[Package] = &[
     ("nftables", "/usr/sbin/nft"),
     ("iproute2", "/usr/bin/ip"),
 ];
+const PEERS: &[Package] = &[
+    ("xdp-tools", "/usr/sbin/xdp-filter"),
+    ("nftables", "/usr/sbin/nft"),
+    ("ipset", "/usr/sbin/ipset"),
+    ("iptables", "/usr/sbin/iptables"),
+    // Gives a veth pair without XDP the receive path that one with XDP has.
+    ("ethtool", "/usr/sbin/ethtool"),
+];
 const LINKER_INSTALL: &str =
     "install bpf-linker --version 0.13.0 --no-default-features --features llvm-22 --locked";
 
@@ -61,6 +71,7 @@ impl Need {
             ),
             Self::BpfLinker => linker,
             Self::Lab => format!("apt-get update && apt-get install -y {}", names(LAB)),
+            Self::Peers => format!("apt-get update && apt-get install -y {}", names(PEERS)),
             Self::BpfFs => "mount -t bpf bpf /sys/fs/bpf".to_owned(),
         }
     }
@@ -75,6 +86,7 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
             }
             Need::BpfLinker => bpf_linker(),
             Need::Lab => packages(LAB, "to run the demo and the tests"),
+            Need::Peers => packages(PEERS, "to measure beside"),
             Need::BpfFs => bpffs(),
         };
         done.with_context(|| format!("what to type instead, as root: {}", need.by_hand()))?;

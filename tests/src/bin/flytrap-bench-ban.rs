@@ -10,9 +10,9 @@ use anyhow::{Context, Result, ensure};
 use aya::maps::{HashMap, Map, MapData};
 use clap::Parser;
 use flytrap_common::abi::{Address4, Ban, MAP_BAN4};
+use flytrap_tests::bench_xdp::machine;
 use flytrap_tests::lab::netns::Net;
 use flytrap_tests::lab::packet::Version;
-use flytrap_tests::lab::process::must;
 use flytrap_tests::lab::story::World;
 use flytrap_tests::lab::{PATIENCE, wait_for};
 
@@ -170,22 +170,6 @@ fn report(what: &str, durations: impl Iterator<Item = Duration>) {
         at(0),
         at(last)
     );
-}
-
-fn machine() -> Result<String> {
-    let cores = std::thread::available_parallelism()?;
-    let kernel = must(std::process::Command::new("uname").arg("-sr"))?;
-    let day = must(std::process::Command::new("date").arg("-I"))?;
-    let cpu = std::fs::read_to_string("/proc/cpuinfo")?;
-    let model = cpu
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
-        .map_or("unknown processor", |(_, model)| model);
-    Ok(format!(
-        "{model}, {cores} cores, {}, {}",
-        kernel.trim(),
-        day.trim()
-    ))
 }
 
 // `Net` decides the addresses; the sources here have to be among them.

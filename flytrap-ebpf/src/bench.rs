@@ -1,0 +1,98 @@
+//! Programs of the benchmark alone, in an object of their own: the gateway never loads them.
+//!
+//! One `BPF_PROG_TEST_RUN` repeats one packet, and a program that is asked for the same source
+//! again and again finds everything in the cache. These write the next source of a list into the
+//! packet and hand it on: to the program under test, as it is, or to an interface.
+#![no_std]
+#![no_main]
+
+use core::ptr;
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::btf_maps::{Array, ProgramArray};
+use aya_ebpf::helpers::bpf_redirect;
+use aya_ebpf::macros::{btf_map, xdp};
+use aya_ebpf::programs::XdpContext;
+
+/// How many sources there are: a power of two, and more than one round takes.
+const SOURCES: usize = 1 << 18;
+/// Bytes of Ethernet before the network header; the benchmark's packets carry no tags.
+const ETHERNET: usize = 14;
+
+/// IPv6: the source address. IPv4: the header's checksum and the address, which lie one behind
+/// the other in the packet too.
+#[btf_map]
+#[expect(non_upper_case_globals, reason = "the name of the map")]
+static fb_sources: Array<[u8; 16], SOURCES> = Array::new();
+
+/// How many packets have got a source.
+#[btf_map]
+#[expect(non_upper_case_globals, reason = "the name of the map")]
+static fb_position: Array<u32, 1> = Array::new();
+
+/// Index of the interface that frames are sent from.
+#[btf_map]
+#[expect(non_upper_case_globals, reason = "the name of the map")]
+static fb_interface: Array<u32, 1> = Array::new();
+
+/// The program under test.
+#[btf_map]
+#[expect(non_upper_case_globals, reason = "the name of the map")]
+static fb_next: ProgramArray<1> = ProgramArray::new();
+
+/// Gives the packet its source and runs the program in `fb_next`; aborts if there is none.
+#[xdp(frags)]
+pub fn fb_spoof(context: XdpContext) -> u32 {
+    if next_source(&context).is_some() {
+        // SAFETY: the map has one slot; without a program in it, this returns.
+        unsafe { fb_next.tail_call(&context, 0) };
+    }
+    xdp_action::XDP_ABORTED
+}
+
+/// Gives the frame its source and sends it from the interface in `fb_interface`.
+#[xdp]
+pub fn fb_inject(context: XdpContext) -> u32 {
+    let (Some(()), Some(interface)) = (next_source(&context), fb_interface.get(0)) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    // SAFETY: a helper that takes numbers.
+    unsafe { bpf_redirect(*interface, 0) as u32 }
+}
+
+#[inline(always)]
+fn next_source(context: &XdpContext) -> Option<()> {
+    let position = fb_position.get_ptr_mut(0)?;
+    // SAFETY: a map value lives while the program runs; only one CPU runs the benchmark.
+    let now = unsafe {
+        let now = *position;
+        *position = now.wrapping_add(1);
+        now
+    };
+    let source = *fb_sources.get(now & (SOURCES as u32 - 1))?;
+    let (start, end) = (context.data(), context.data_end());
+    if start + ETHERNET + 40 > end {
+        return None;
+    }
+    let network = start + ETHERNET;
+    // SAFETY: all reads and writes lie in the first 54 bytes, which are there as checked above;
+    // arrays of bytes may lie anywhere.
+    unsafe {
+        if *(network as *const u8) >> 4 == 4 {
+            let [a, b, c, d, e, f, ..] = source;
+            ptr::write((network + 10) as *mut [u8; 6], [a, b, c, d, e, f]);
+        } else {
+            ptr::write((network + 8) as *mut [u8; 16], source);
+        }
+    }
+    Some(())
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
