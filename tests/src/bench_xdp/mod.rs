@@ -1,6 +1,7 @@
 //! `cargo xtask bench xdp`: what judging a packet costs, beside what others take for the same.
 
 pub mod cost;
+pub mod flood;
 pub mod report;
 pub mod rig;
 

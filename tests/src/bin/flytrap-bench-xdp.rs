@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use flytrap_tests::bench_xdp::report::Report;
-use flytrap_tests::bench_xdp::{cost, machine};
+use flytrap_tests::bench_xdp::{cost, flood, machine};
 
 /// Measure what judging a packet costs, and hold it against what it must cost
 #[derive(Parser)]
@@ -49,7 +49,11 @@ fn run(arguments: &Arguments) -> Result<bool> {
     report
         .tables
         .push(cost::measure(&arguments.programs, rounds)?);
+    report
+        .tables
+        .push(flood::measure(&arguments.programs, rounds)?);
     report.requirements.extend(cost::REQUIREMENTS);
+    report.requirements.extend(flood::REQUIREMENTS);
     print!("{}", report.markdown());
     if let Some(file) = &arguments.json {
         let text = serde_json::to_string_pretty(&report.json())?;
