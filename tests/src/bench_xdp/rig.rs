@@ -55,6 +55,7 @@ impl Rig {
             bans_on_guarded_ports: false,
             guarded_ports: vec![1_883, 8_883],
             pass_evasions: false,
+            countries: None,
         })?;
         drop(entered);
         let mut loader = EbpfLoader::new();
