@@ -75,7 +75,7 @@ impl Keeper {
         let given = list.targets.len();
         // In the order of the view's shards, so that a piece copies few of them.
         list.targets
-            .sort_unstable_by_key(|target| (self.view.shard(*target), *target));
+            .sort_by_cached_key(|target| (self.view.shard(*target), *target));
         list.targets.dedup();
         let outcome = Imported {
             merged: count(given - list.targets.len()),
