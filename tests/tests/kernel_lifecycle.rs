@@ -377,7 +377,7 @@ fn no_packet_goes_unjudged_while_programs_are_replaced() {
     let (stop, listened) = (AtomicBool::new(false), AtomicBool::new(false));
     let (sent, dropped) = std::thread::scope(|scope| {
         let sender = scope.spawn(|| flood(&lab, to, &stop, &listened));
-        let listener = scope.spawn(|| {
+        let socket_reader = scope.spawn(|| {
             let _done = Raised(&listened);
             let (mut honest, mut unjudged) = (0_u64, 0_u64);
             let mut buffer = [0; 16];
@@ -407,7 +407,7 @@ fn no_packet_goes_unjudged_while_programs_are_replaced() {
         }
         drop(stopped);
         let sent = sender.join().unwrap();
-        let (honest, unjudged) = listener.join().unwrap();
+        let (honest, unjudged) = socket_reader.join().unwrap();
         assert_eq!(unjudged, 0);
         assert!(honest > 0);
         (sent, before)

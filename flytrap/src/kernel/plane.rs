@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aya::maps::RingBuf;
-use aya::programs::Xdp;
+use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
 use flytrap_common::abi::{ABI_VERSION, Config, MAP_CONFIG, MAP_EVENTS, MAPS, PROGRAM, flag};
@@ -367,7 +367,7 @@ impl Loaded {
         let events = Events::new(drops, logger)
             .map_err(KernelError::io("waiting for the kernel's events"))?;
         let program = xdp(&mut ebpf, PROGRAM)?;
-        program.load().map_err(|error| load_error(error.into()))?;
+        load(program)?;
         let info = program.info().map_err(|error| load_error(error.into()))?;
         Ok(Self {
             program_id: info.id(),
@@ -433,7 +433,25 @@ fn xdp<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, Kernel
     ebpf.program_mut(name)
         .ok_or_else(|| load_error(missing()))?
         .try_into()
-        .map_err(|error: aya::programs::ProgramError| load_error(error.into()))
+        .map_err(|error: ProgramError| load_error(error.into()))
+}
+
+/// The kernel gives up with EAGAIN when a signal comes while it verifies; that says nothing about
+/// the program.
+fn load(program: &mut Xdp) -> Result<(), KernelError> {
+    const ATTEMPTS: usize = 10;
+    let mut result = program.load();
+    for _ in 1..ATTEMPTS {
+        match &result {
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.kind() == std::io::ErrorKind::WouldBlock =>
+            {
+                result = program.load();
+            }
+            _ => break,
+        }
+    }
+    result.map_err(|error| load_error(error.into()))
 }
 
 fn load_error(error: EbpfError) -> KernelError {
