@@ -11,8 +11,8 @@ use flytrap_common::abi::{
     ALLOWED_PREFIXES, Address4, Allowed, Ban, Config, Counters, DropRecord, EVENT_BYTES,
     EXACT_BANS, Network6, PORT_WORDS, PREFIX_BANS, Trie4, Trie6,
 };
-use flytrap_common::geo::{CountryPolicy, Table4, Table6};
 use flytrap_common::filter;
+use flytrap_common::geo::{CountryPolicy, Table4, Table6};
 
 /// Bans cost memory when they are made. Their elements then come from the kernel's BPF allocator,
 /// and a value that user space replaces is freed only when no program can see it any more.
