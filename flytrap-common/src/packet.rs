@@ -42,12 +42,6 @@ pub struct Ipv4 {
     pub protocol: u8,
     /// Bytes from the start of the frame to the header.
     pub start: usize,
-    /// The header's length in bytes, as it says itself.
-    pub length: usize,
-    /// Bytes of header and payload, as the header says.
-    pub total: usize,
-    /// Flags and fragment offset.
-    pub fragment: u16,
 }
 
 /// What is read of an IPv6 header.
@@ -59,8 +53,6 @@ pub struct Ipv6 {
     pub next_header: u8,
     /// Bytes from the start of the frame to the header.
     pub start: usize,
-    /// Bytes behind the header, as it says itself.
-    pub payload: usize,
 }
 
 /// What a packet carries, as far as ports and flags go.
@@ -83,6 +75,53 @@ pub enum Transport {
     HeaderChain,
     /// The packet ends where a header should be.
     Truncated,
+}
+
+impl Transport {
+    /// All of it in one number, which is what a global BPF function can answer with.
+    #[inline(always)]
+    pub const fn to_bits(self) -> u64 {
+        match self {
+            Self::Other => 0,
+            Self::LaterFragment => 1,
+            Self::TinyFragment => 2,
+            Self::HeaderChain => 3,
+            Self::Truncated => 4,
+            Self::Udp { destination_port } => 5 | (destination_port as u64) << 16,
+            Self::Tcp(tcp) => {
+                6 | (tcp.length as u64 / 4) << 4
+                    | (tcp.flags as u64) << 8
+                    | (tcp.destination_port as u64) << 16
+                    | (tcp.source_port as u64) << 32
+                    | (tcp.start as u64) << 48
+            }
+        }
+    }
+
+    /// What [`to_bits`](Self::to_bits) made a number of.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "every field is cut out of the number"
+    )]
+    pub const fn from_bits(bits: u64) -> Self {
+        let destination_port = (bits >> 16) as u16;
+        match bits & 15 {
+            1 => Self::LaterFragment,
+            2 => Self::TinyFragment,
+            3 => Self::HeaderChain,
+            4 => Self::Truncated,
+            5 => Self::Udp { destination_port },
+            6 => Self::Tcp(Tcp {
+                source_port: (bits >> 32) as u16,
+                destination_port,
+                flags: (bits >> 8) as u8,
+                start: (bits >> 48) as usize,
+                length: (bits >> 4 & 15) as usize * 4,
+            }),
+            _ => Self::Other,
+        }
+    }
 }
 
 /// What is read of a TCP header.
@@ -154,9 +193,6 @@ fn address<F: Frame + ?Sized>(frame: &F, ether_type: u16, start: usize) -> Netwo
                 source: [header[12], header[13], header[14], header[15]],
                 protocol: header[9],
                 start,
-                length: usize::from(header[0] & 15) * 4,
-                total: usize::from(u16::from_be_bytes([header[2], header[3]])),
-                fragment: u16::from_be_bytes([header[6], header[7]]),
             }),
             _ => Network::Unparsed,
         },
@@ -168,7 +204,6 @@ fn address<F: Frame + ?Sized>(frame: &F, ether_type: u16, start: usize) -> Netwo
                     source,
                     next_header: header[6],
                     start,
-                    payload: usize::from(u16::from_be_bytes([header[4], header[5]])),
                 })
             }
             _ => Network::Unparsed,
@@ -206,48 +241,52 @@ struct Upper {
     fragmented: bool,
 }
 
-/// What an IPv4 packet carries.
+/// What an IPv4 packet carries whose header is at `start`.
 #[inline(always)]
-pub fn transport4<F: Frame + ?Sized>(frame: &F, ip: &Ipv4) -> Transport {
-    match ip.fragment & OFFSET {
+pub fn transport4<F: Frame + ?Sized>(frame: &F, start: usize) -> Transport {
+    let Some(header) = frame.bytes::<20>(start) else {
+        return Transport::Truncated;
+    };
+    let length = usize::from(header[0] & 15) * 4;
+    let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    let fragment = u16::from_be_bytes([header[6], header[7]]);
+    let protocol = header[9];
+    match fragment & OFFSET {
         0 => {}
         // It would overwrite the flags of a TCP header (RFC 3128).
-        1 if ip.protocol == TCP => return Transport::TinyFragment,
+        1 if protocol == TCP => return Transport::TinyFragment,
         _ => return Transport::LaterFragment,
     }
-    let upper = |start| Upper {
-        protocol: ip.protocol,
-        start,
-        end: ip.start + ip.total,
-        fragmented: ip.fragment & MORE != 0,
-    };
-    if ip.length == 20 {
-        // Nearly every packet: where the header is depends on tags only.
-        return payload(frame, upper(ip.start + 20));
-    }
-    if ip.length < 20 {
+    if length < 20 {
         return Transport::Truncated;
     }
-    payload(frame, upper(ip.start + ip.length))
+    let upper = Upper {
+        protocol,
+        start: bounded(start + length),
+        end: start + total,
+        fragmented: fragment & MORE != 0,
+    };
+    payload(frame, upper)
 }
 
-/// What an IPv6 packet carries.
+/// What an IPv6 packet carries whose header is at `start`.
 #[inline(always)]
-pub fn transport6<F: Frame + ?Sized>(frame: &F, ip: &Ipv6) -> Transport {
+pub fn transport6<F: Frame + ?Sized>(frame: &F, start: usize) -> Transport {
+    let Some(header) = frame.bytes::<40>(start) else {
+        return Transport::Truncated;
+    };
+    let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
     let mut upper = Upper {
-        protocol: ip.next_header,
-        start: ip.start + 40,
-        end: if ip.payload == 0 && ip.next_header == HOP_BY_HOP {
+        protocol: header[6],
+        start: bounded(start + 40),
+        end: if length == 0 && header[6] == HOP_BY_HOP {
             // A jumbogram (RFC 2675) has its length elsewhere.
             usize::MAX
         } else {
-            ip.start + 40 + ip.payload
+            start + 40 + length
         },
         fragmented: false,
     };
-    if upper.protocol == TCP || upper.protocol == UDP {
-        return payload(frame, upper);
-    }
     let mut followed = 0;
     while is_extension(upper.protocol) {
         if followed == EXTENSION_HEADERS {

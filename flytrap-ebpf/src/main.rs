@@ -14,6 +14,7 @@ mod frame;
 mod geo;
 mod maps;
 mod verdict;
+mod walk;
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::btf_maps::lpm_trie::Key;
@@ -23,7 +24,6 @@ use aya_ebpf::programs::XdpContext;
 use flytrap_common::abi::{Allowed, Outcome, Trie4, Trie6, flag};
 use flytrap_common::packet::{self, Ipv4, Ipv6, Network, Transport};
 
-use crate::bans::Hit;
 use crate::frame::Packet;
 use crate::maps::{ft_allow4, ft_allow6, ft_config, ft_ports};
 use crate::verdict::{Seen, drop_banned, drop_packet, pass};
@@ -61,20 +61,22 @@ fn from_ipv4(context: &XdpContext, ip: &Ipv4) -> u32 {
         protocol: ip.protocol,
         country: 0,
     };
-    let hit = bans::find4(ip.source);
-    if let Some(hit) = hit
-        && !set(flag::BANS_ON_GUARDED_PORTS)
+    let transport = || walk::transport4(context.ctx, ip);
+    if let Some(hit) = bans::find4(ip.source)
+        && (!set(flag::BANS_ON_GUARDED_PORTS) || guarded(&transport(), &mut seen))
     {
         return drop_banned(context, hit, seen);
     }
-    let country = set(flag::COUNTRIES).then(|| geo::country4(ip.source));
-    seen.country = country.map_or(0, u16::from);
-    let blocked = country.is_some_and(geo::drops);
-    if blocked && !set(flag::COUNTRIES_ON_GUARDED_PORTS) {
-        return drop_packet(context, Outcome::DropCountry, seen);
+    if set(flag::COUNTRIES) {
+        let country = geo::country4(ip.source);
+        seen.country = u16::from(country);
+        if geo::drops(country)
+            && (!set(flag::COUNTRIES_ON_GUARDED_PORTS) || guarded(&transport(), &mut seen))
+        {
+            return drop_packet(context, Outcome::DropCountry, seen);
+        }
     }
-    let transport = packet::transport4(&Packet(context.ctx), ip);
-    by_transport(context, hit, blocked, &transport, seen)
+    by_transport(context, &transport(), seen)
 }
 
 #[inline(always)]
@@ -89,48 +91,27 @@ fn from_ipv6(context: &XdpContext, ip: &Ipv6) -> u32 {
         protocol: ip.next_header,
         country: 0,
     };
-    let hit = bans::find6(ip.source);
-    if let Some(hit) = hit
-        && !set(flag::BANS_ON_GUARDED_PORTS)
+    let transport = || walk::transport6(context.ctx, ip);
+    if let Some(hit) = bans::find6(ip.source)
+        && (!set(flag::BANS_ON_GUARDED_PORTS) || guarded(&transport(), &mut seen))
     {
         return drop_banned(context, hit, seen);
     }
-    let country = set(flag::COUNTRIES).then(|| geo::country6(ip.source));
-    seen.country = country.map_or(0, u16::from);
-    let blocked = country.is_some_and(geo::drops);
-    if blocked && !set(flag::COUNTRIES_ON_GUARDED_PORTS) {
-        return drop_packet(context, Outcome::DropCountry, seen);
+    if set(flag::COUNTRIES) {
+        let country = geo::country6(ip.source);
+        seen.country = u16::from(country);
+        if geo::drops(country)
+            && (!set(flag::COUNTRIES_ON_GUARDED_PORTS) || guarded(&transport(), &mut seen))
+        {
+            return drop_packet(context, Outcome::DropCountry, seen);
+        }
     }
-    let transport = packet::transport6(&Packet(context.ctx), ip);
-    by_transport(context, hit, blocked, &transport, seen)
+    by_transport(context, &transport(), seen)
 }
 
-/// What depends on more than the source.
+/// What depends on the transport alone.
 #[inline(always)]
-fn by_transport(
-    context: &XdpContext,
-    hit: Option<Hit>,
-    blocked: bool,
-    transport: &Transport,
-    seen: Seen,
-) -> u32 {
-    let destination_port = match transport {
-        Transport::Tcp(tcp) => tcp.destination_port,
-        Transport::Udp { destination_port } => *destination_port,
-        _ => 0,
-    };
-    let seen = Seen {
-        destination_port,
-        ..seen
-    };
-    if let Some(hit) = hit
-        && guarded(destination_port)
-    {
-        return drop_banned(context, hit, seen);
-    }
-    if blocked && guarded(destination_port) {
-        return drop_packet(context, Outcome::DropCountry, seen);
-    }
+fn by_transport(context: &XdpContext, transport: &Transport, seen: Seen) -> u32 {
     match transport {
         Transport::TinyFragment if !set(flag::PASS_EVASIONS) => {
             drop_packet(context, Outcome::DropTinyFragment, seen)
@@ -159,9 +140,15 @@ fn set(flag: u32) -> bool {
         .is_some_and(|config| config.flags & flag != 0)
 }
 
-/// Whether new connections to this port are FlyTrap's business.
+/// Whether the packet goes to a guarded port, which is noted.
 #[inline(always)]
-fn guarded(port: u16) -> bool {
+fn guarded(transport: &Transport, seen: &mut Seen) -> bool {
+    let port = match transport {
+        Transport::Tcp(tcp) => tcp.destination_port,
+        Transport::Udp { destination_port } => *destination_port,
+        _ => return false,
+    };
+    seen.destination_port = port;
     ft_ports
         .get(u32::from(port / 64))
         .is_some_and(|word| word >> (port % 64) & 1 != 0)

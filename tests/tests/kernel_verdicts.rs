@@ -407,3 +407,12 @@ fn nanoseconds_per_packet() {
     }
     assert_eq!(rig.run(PROGRAM, &rows[5].2, 1).0, XDP_DROP);
 }
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn the_verifier_has_room() {
+    // It gives up at a million; another kernel's takes other ways, and a load costs time by them.
+    let instructions = Rig::new(0).verified_instructions();
+    assert!(instructions < 100_000, "{instructions}");
+    println!("{instructions} instructions verified");
+}

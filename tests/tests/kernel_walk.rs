@@ -198,8 +198,8 @@ fn expected(frame: &[u8]) -> Outcome {
     let transport = match network(frame) {
         Network::NotIp => return Outcome::PassNotIp,
         Network::Unparsed => return Outcome::PassUnparsed,
-        Network::V4(ip) => transport4(frame, &ip),
-        Network::V6(ip) => transport6(frame, &ip),
+        Network::V4(ip) => transport4(frame, ip.start),
+        Network::V6(ip) => transport6(frame, ip.start),
     };
     match transport {
         Transport::TinyFragment => Outcome::DropTinyFragment,

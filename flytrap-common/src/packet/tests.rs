@@ -169,12 +169,15 @@ fn link(tags: usize, ether_type: u16) -> Vec<u8> {
     frame
 }
 
+/// What the frame carries, as the program gets it: by way of a number.
 fn transport(frame: &[u8]) -> Option<Transport> {
-    match network(frame) {
-        Network::V4(ip) => Some(transport4(frame, &ip)),
-        Network::V6(ip) => Some(transport6(frame, &ip)),
-        Network::NotIp | Network::Unparsed => None,
-    }
+    let found = match network(frame) {
+        Network::V4(ip) => transport4(frame, ip.start),
+        Network::V6(ip) => transport6(frame, ip.start),
+        Network::NotIp | Network::Unparsed => return None,
+    };
+    assert_eq!(Transport::from_bits(found.to_bits()), found);
+    Some(found)
 }
 
 /// Hop-by-hop, routing and destination options of `units` times eight bytes.

@@ -83,6 +83,16 @@ impl Rig {
         }
     }
 
+    /// How many instructions the verifier looked at before it took the gateway's program.
+    pub fn verified_instructions(&self) -> u32 {
+        let program: &Xdp = self.ebpf.program(PROGRAM).unwrap().try_into().unwrap();
+        program
+            .info()
+            .unwrap()
+            .verified_instruction_count()
+            .unwrap()
+    }
+
     /// The next reported drop.
     pub fn next_drop(&mut self) -> DropEvent {
         let next = async { tokio::time::timeout(Duration::from_mins(1), self.events.next()).await };
