@@ -351,6 +351,16 @@ impl Counters {
     }
 }
 
+/// When a CPU last read the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Clock {
+    /// Jiffies.
+    pub tick: u64,
+    /// Nanoseconds on `CLOCK_MONOTONIC_COARSE`.
+    pub time: u64,
+}
+
 /// One reported drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]

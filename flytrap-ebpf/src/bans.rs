@@ -3,10 +3,10 @@
 use core::ptr;
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use flytrap_common::abi::{Address4, Ban, Network6, Trie4, Trie6};
 use flytrap_common::filter::Bits;
 
+use crate::clock;
 use crate::filter::may_hold;
 use crate::maps::{ft_ban4, ft_ban6, ft_bannet4, ft_bannet6, ft_filter4, ft_filter6};
 
@@ -74,8 +74,7 @@ fn shared(ban: &Ban) -> *mut Ban {
 #[inline(always)]
 fn in_force(ban: Option<*mut Ban>) -> Option<Hit> {
     let ban = ban?;
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    let now = clock::now();
     // SAFETY: a pointer to a map value, which the kernel keeps until the program returns; user
     // space replaces whole values and never writes a deadline in place.
     (unsafe { (*ban).deadline } > now).then_some(Hit { ban, now })

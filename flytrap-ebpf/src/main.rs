@@ -9,6 +9,7 @@
 #![feature(asm_experimental_arch)]
 
 mod bans;
+mod clock;
 mod filter;
 mod frame;
 mod geo;
@@ -18,7 +19,6 @@ mod walk;
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use flytrap_common::abi::{Allowed, Outcome, Trie4, Trie6, flag};
@@ -127,9 +127,7 @@ fn by_transport(context: &XdpContext, transport: &Transport, seen: Seen) -> u32 
 /// Whether an entry of the allowlist is in force.
 #[inline(always)]
 fn exempt(allowed: Option<&Allowed>) -> bool {
-    // SAFETY: a helper without arguments.
-    let now = || unsafe { bpf_ktime_get_coarse_ns() };
-    allowed.is_some_and(|allowed| allowed.deadline == 0 || allowed.deadline > now())
+    allowed.is_some_and(|allowed| allowed.deadline == 0 || allowed.deadline > clock::now())
 }
 
 /// Whether the configuration has this [`flag`].

@@ -8,7 +8,7 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use flytrap_common::abi::{
-    ALLOWED_PREFIXES, Address4, Allowed, Ban, Config, Counters, DropRecord, EVENT_BYTES,
+    ALLOWED_PREFIXES, Address4, Allowed, Ban, Clock, Config, Counters, DropRecord, EVENT_BYTES,
     EXACT_BANS, Network6, PORT_WORDS, PREFIX_BANS, Trie4, Trie6,
 };
 use flytrap_common::filter;
@@ -23,6 +23,10 @@ pub static ft_config: Array<Config, 1> = Array::new();
 
 #[btf_map]
 pub static ft_counters: PerCpuArray<Counters, 1> = PerCpuArray::new();
+
+/// When the clock was read last. Of this load of the program alone, and not pinned.
+#[btf_map]
+pub static ft_clock: PerCpuArray<Clock, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub static ft_events: RingBuf<DropRecord, EVENT_BYTES> = RingBuf::new();

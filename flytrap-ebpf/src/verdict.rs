@@ -3,11 +3,12 @@
 use core::arch::asm;
 
 use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_xdp_get_buff_len};
+use aya_ebpf::helpers::bpf_xdp_get_buff_len;
 use aya_ebpf::programs::XdpContext;
 use flytrap_common::abi::{Config, Count, Counters, DropRecord, Outcome};
 
 use crate::bans::Hit;
+use crate::clock;
 use crate::maps::{ft_config, ft_counters, ft_events};
 
 /// What a report says of a dropped packet.
@@ -55,9 +56,7 @@ pub fn drop_banned(context: &XdpContext, hit: Hit, seen: Seen) -> u32 {
 pub fn drop_packet(context: &XdpContext, outcome: Outcome, seen: Seen) -> u32 {
     let bytes = length(context);
     if sampled(count(outcome, bytes)) {
-        // SAFETY: a helper without arguments.
-        let now = unsafe { bpf_ktime_get_coarse_ns() };
-        report(context, outcome, bytes, seen, now, 0, false);
+        report(context, outcome, bytes, seen, clock::now(), 0, false);
     }
     xdp_action::XDP_DROP
 }
