@@ -3,9 +3,11 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::limit::Limit;
+
 /// Changes with every change of a type, a map or a number in this module. Pinned maps of another
 /// version are refused, never reinterpreted.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// How many IPv4 addresses, and how many IPv6 /64s, can be banned at a time.
 pub const EXACT_BANS: usize = 1 << 20;
@@ -15,6 +17,9 @@ pub const PREFIX_BANS: usize = 1 << 16;
 pub const ALLOWED_PREFIXES: usize = 1 << 12;
 /// 64-bit words of the set of guarded ports: one bit for each port.
 pub const PORT_WORDS: usize = (1 << 16) / 64;
+/// How many sources of each family have a state of their own under [`Limits::source`]: 10 MiB for
+/// each family. The least recently seen ones are forgotten first.
+pub const RATED_SOURCES: usize = 1 << 17;
 /// Bytes of the ring buffer: a power of two and whole pages.
 pub const EVENT_BYTES: usize = 1 << 18;
 
@@ -63,9 +68,18 @@ pub const MAP_COUNTRY: &str = "ft_country";
 pub const MAP_FILTER4: &str = "ft_filter4";
 /// The filter in front of [`MAP_BAN6`].
 pub const MAP_FILTER6: &str = "ft_filter6";
+/// `BPF_MAP_TYPE_ARRAY` of one [`Limits`].
+pub const MAP_LIMITS: &str = "ft_limits";
+/// `BPF_MAP_TYPE_LRU_HASH`: [`Address4`] to the source's theoretical arrival time, `u64`, in
+/// nanoseconds on `CLOCK_MONOTONIC` (see [`limit`](crate::limit)).
+pub const MAP_RATE4: &str = "ft_rate4";
+/// `BPF_MAP_TYPE_LRU_HASH`: [`Network6`] to the same.
+pub const MAP_RATE6: &str = "ft_rate6";
+/// `BPF_MAP_TYPE_ARRAY` of one: the same for all sources together.
+pub const MAP_TOTAL: &str = "ft_total";
 
 /// Every map of ours, as it is named in the kernel and in the pin directory.
-pub const MAPS: [&str; 15] = [
+pub const MAPS: [&str; 19] = [
     MAP_CONFIG,
     MAP_COUNTERS,
     MAP_EVENTS,
@@ -81,6 +95,10 @@ pub const MAPS: [&str; 15] = [
     MAP_COUNTRY,
     MAP_FILTER4,
     MAP_FILTER6,
+    MAP_LIMITS,
+    MAP_RATE4,
+    MAP_RATE6,
+    MAP_TOTAL,
 ];
 
 /// What user space tells the program.
@@ -107,6 +125,26 @@ pub mod flag {
     pub const COUNTRIES_ON_GUARDED_PORTS: u32 = 1 << 2;
     /// Tiny fragments and overlong header chains pass.
     pub const PASS_EVASIONS: u32 = 1 << 3;
+}
+
+/// How many connections may be opened to guarded ports: TCP segments with SYN and without ACK.
+/// Apart from [`Config`], whose size tells versions that have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Limits {
+    /// By one source, an IPv4 address or an IPv6 /64. The allowlist is exempt.
+    pub source: Limit,
+    /// By all together, also those of the allowlist; what is over [`source`](Self::source) doesn't
+    /// count.
+    pub total: Limit,
+}
+
+impl Limits {
+    /// As many as there come.
+    pub const NONE: Self = Self {
+        source: Limit::NONE,
+        total: Limit::NONE,
+    };
 }
 
 /// Key of [`MAP_BAN4`].
@@ -391,7 +429,7 @@ pub struct DropRecord {
 
 #[cfg(feature = "user")]
 mod user {
-    use super::{Address4, Allowed, Ban, Config, Counters, Network6, Trie4, Trie6};
+    use super::{Address4, Allowed, Ban, Config, Counters, Limits, Network6, Trie4, Trie6};
 
     macro_rules! plain_data {
         ($($name:ident),+) => { $(
@@ -400,7 +438,7 @@ mod user {
         )+ };
     }
     plain_data!(
-        Address4, Allowed, Ban, Config, Counters, Network6, Trie4, Trie6
+        Address4, Allowed, Ban, Config, Counters, Limits, Network6, Trie4, Trie6
     );
 }
 
@@ -411,6 +449,7 @@ mod user {
 )]
 const _: () = {
     assert!(size_of::<Config>() == 16);
+    assert!(size_of::<Limits>() == 32);
     assert!(size_of::<Address4>() == 4);
     assert!(size_of::<Network6>() == 8);
     assert!(size_of::<Trie4>() == 8);

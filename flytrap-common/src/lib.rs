@@ -10,4 +10,5 @@
 pub mod abi;
 pub mod filter;
 pub mod geo;
+pub mod limit;
 pub mod packet;

@@ -139,6 +139,17 @@ pub struct Tcp {
     pub length: usize,
 }
 
+const SYN: u8 = 1 << 1;
+const ACK: u8 = 1 << 4;
+
+impl Tcp {
+    /// Whether the segment asks for a new connection.
+    #[inline]
+    pub const fn opens(&self) -> bool {
+        self.flags & (SYN | ACK) == SYN
+    }
+}
+
 const TYPE_IPV4: u16 = 0x0800;
 const TYPE_IPV6: u16 = 0x86dd;
 const TYPE_VLAN: u16 = 0x8100;

@@ -13,6 +13,7 @@ mod clock;
 mod filter;
 mod frame;
 mod geo;
+mod limits;
 mod maps;
 mod verdict;
 mod walk;
@@ -25,6 +26,7 @@ use flytrap_common::abi::{Allowed, Outcome, Trie4, Trie6, flag};
 use flytrap_common::packet::{self, Ipv4, Ipv6, Network, Transport};
 
 use crate::frame::Packet;
+use crate::limits::{Answer, Source};
 use crate::maps::{ft_allow4, ft_allow6, ft_config, ft_ports};
 use crate::verdict::{Seen, drop_banned, drop_packet, pass};
 
@@ -51,9 +53,6 @@ fn from_ipv4(context: &XdpContext, ip: &Ipv4) -> u32 {
         address: ip.source,
         padding: [0; 4],
     };
-    if exempt(ft_allow4.get(&Key::new(32, data))) {
-        return pass(context, Outcome::PassAllowlisted);
-    }
     let [a, b, c, d] = ip.source;
     let mut seen = Seen {
         source: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d],
@@ -62,6 +61,9 @@ fn from_ipv4(context: &XdpContext, ip: &Ipv4) -> u32 {
         country: 0,
     };
     let transport = || walk::transport4(context.ctx, ip);
+    if exempt(ft_allow4.get(&Key::new(32, data))) {
+        return exempted(context, transport, seen);
+    }
     if let Some(hit) = bans::find4(ip.source)
         && (!set(flag::BANS_ON_GUARDED_PORTS) || guarded(&transport(), &mut seen))
     {
@@ -76,15 +78,12 @@ fn from_ipv4(context: &XdpContext, ip: &Ipv4) -> u32 {
             return drop_packet(context, Outcome::DropCountry, seen);
         }
     }
-    by_transport(context, &transport(), seen)
+    by_transport(context, &transport(), seen, Source::V4(ip.source))
 }
 
 #[inline(always)]
 fn from_ipv6(context: &XdpContext, ip: &Ipv6) -> u32 {
     let data = Trie6 { address: ip.source };
-    if exempt(ft_allow6.get(&Key::new(128, data))) {
-        return pass(context, Outcome::PassAllowlisted);
-    }
     let mut seen = Seen {
         source: ip.source,
         destination_port: 0,
@@ -92,6 +91,9 @@ fn from_ipv6(context: &XdpContext, ip: &Ipv6) -> u32 {
         country: 0,
     };
     let transport = || walk::transport6(context.ctx, ip);
+    if exempt(ft_allow6.get(&Key::new(128, data))) {
+        return exempted(context, transport, seen);
+    }
     if let Some(hit) = bans::find6(ip.source)
         && (!set(flag::BANS_ON_GUARDED_PORTS) || guarded(&transport(), &mut seen))
     {
@@ -106,12 +108,25 @@ fn from_ipv6(context: &XdpContext, ip: &Ipv6) -> u32 {
             return drop_packet(context, Outcome::DropCountry, seen);
         }
     }
-    by_transport(context, &transport(), seen)
+    let [a, b, c, d, e, f, g, h, ..] = ip.source;
+    let network = [a, b, c, d, e, f, g, h];
+    by_transport(context, &transport(), seen, Source::V6(network))
+}
+
+/// Of the allowlist: nothing but the limit for all together holds it back.
+#[inline(always)]
+fn exempted(context: &XdpContext, transport: impl Fn() -> Transport, seen: Seen) -> u32 {
+    if limits::total_is_set() {
+        let passed = Outcome::PassAllowlisted;
+        within_limits(context, &transport(), seen, Source::Exempt, passed)
+    } else {
+        pass(context, Outcome::PassAllowlisted)
+    }
 }
 
 /// What depends on the transport alone.
 #[inline(always)]
-fn by_transport(context: &XdpContext, transport: &Transport, seen: Seen) -> u32 {
+fn by_transport(context: &XdpContext, transport: &Transport, seen: Seen, source: Source) -> u32 {
     match transport {
         Transport::TinyFragment if !set(flag::PASS_EVASIONS) => {
             drop_packet(context, Outcome::DropTinyFragment, seen)
@@ -120,8 +135,29 @@ fn by_transport(context: &XdpContext, transport: &Transport, seen: Seen) -> u32 
             drop_packet(context, Outcome::DropHeaderChain, seen)
         }
         Transport::Truncated => pass(context, Outcome::PassUnparsed),
-        _ => pass(context, Outcome::Pass),
+        _ => within_limits(context, transport, seen, source, Outcome::Pass),
     }
+}
+
+/// Passes the packet, unless it opens one connection to a guarded port too many.
+#[inline(always)]
+fn within_limits(
+    context: &XdpContext,
+    transport: &Transport,
+    mut seen: Seen,
+    source: Source,
+    passed: Outcome,
+) -> u32 {
+    match transport {
+        Transport::Tcp(tcp) if tcp.opens() && guarded(transport, &mut seen) => {}
+        _ => return pass(context, passed),
+    }
+    let over = match limits::new_connection(source) {
+        Answer::Within => return pass(context, passed),
+        Answer::OverSource => Outcome::DropSourceLimit,
+        Answer::OverTotal => Outcome::DropTotalLimit,
+    };
+    drop_packet(context, over, seen)
 }
 
 /// Whether an entry of the allowlist is in force.

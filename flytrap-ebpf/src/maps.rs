@@ -5,11 +5,11 @@
 )]
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use flytrap_common::abi::{
     ALLOWED_PREFIXES, Address4, Allowed, Ban, Clock, Config, Counters, DropRecord, EVENT_BYTES,
-    EXACT_BANS, Network6, PORT_WORDS, PREFIX_BANS, Trie4, Trie6,
+    EXACT_BANS, Limits, Network6, PORT_WORDS, PREFIX_BANS, RATED_SOURCES, Trie4, Trie6,
 };
 use flytrap_common::filter;
 use flytrap_common::geo::{CountryPolicy, Table4, Table6};
@@ -75,3 +75,15 @@ pub static ft_filter4: Array<u64, { filter::WORDS }> = Array::new();
 
 #[btf_map]
 pub static ft_filter6: Array<u64, { filter::WORDS }> = Array::new();
+
+#[btf_map]
+pub static ft_limits: Array<Limits, 1> = Array::new();
+
+#[btf_map]
+pub static ft_rate4: LruHashMap<Address4, u64, RATED_SOURCES> = LruHashMap::new();
+
+#[btf_map]
+pub static ft_rate6: LruHashMap<Network6, u64, RATED_SOURCES> = LruHashMap::new();
+
+#[btf_map]
+pub static ft_total: Array<u64, 1> = Array::new();

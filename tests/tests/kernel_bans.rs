@@ -12,7 +12,8 @@ use aya::maps::{Array, Map, MapData};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use flytrap::kernel::{
-    AllowedPrefix, Blocklist, KernelBan, KernelError, KernelPlane, KernelSettings, Mode, program,
+    AllowedPrefix, Blocklist, KernelBan, KernelError, KernelPlane, KernelSettings, Limits, Mode,
+    program,
 };
 use flytrap::types::Prefix;
 use flytrap_common::abi::{EXACT_BANS, MAP_FILTER4, MAP_FILTER6, MAPS, PROGRAM, reason};
@@ -70,6 +71,7 @@ impl Rig {
             bans_on_guarded_ports: false,
             pass_evasions: false,
             countries: None,
+            limits: Limits::NONE,
         })
         .unwrap();
         plane.keep().unwrap();

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use flytrap::kernel::{KernelPlane, KernelSettings, Mode, VerdictReason as Outcome};
+use flytrap::kernel::{KernelPlane, KernelSettings, Limits, Mode, VerdictReason as Outcome};
 use flytrap_tests::lab::netns::Net;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
@@ -172,6 +172,7 @@ fn answered_through(net: &Net, pass_evasions: bool, evasion: Evasion, to: Socket
                 bans_on_guarded_ports: false,
                 pass_evasions,
                 countries: None,
+                limits: Limits::NONE,
             })
             .unwrap();
             let answered = with_devices(net, evasion, to);

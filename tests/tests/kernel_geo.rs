@@ -15,7 +15,8 @@ use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use flytrap::geo::{self, Country, CountryMap, Database, Policy, Tables, Unknown};
 use flytrap::kernel::{
-    Blocklist, CountryScope, Events, KernelPlane, KernelSettings, Mode, VerdictReason, program,
+    Blocklist, CountryScope, Events, KernelPlane, KernelSettings, Limits, Mode, VerdictReason,
+    program,
 };
 use flytrap_common::abi::{EMPTY_PROGRAM, GEO_PROGRAM, GEO_SOURCES, MAP_SOURCE, MAPS, PROGRAM};
 use flytrap_common::geo::{Origin, origin};
@@ -54,6 +55,7 @@ impl Rig {
             bans_on_guarded_ports: false,
             pass_evasions: false,
             countries,
+            limits: Limits::NONE,
         })
         .unwrap();
         drop(entered);

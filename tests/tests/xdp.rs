@@ -6,13 +6,16 @@
     reason = "a test fails by panicking"
 )]
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 
 use flytrap_tests::lab::gateway::binary;
 use flytrap_tests::lab::netns::{Net, Place};
+use flytrap_tests::lab::packet::{PINGREQ, Version, kind};
 use flytrap_tests::lab::process::{Finished, Process, must};
 use flytrap_tests::lab::story::World;
 use flytrap_tests::lab::wait_for;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 use serde_json::Value;
 
 /// Datagrams from a device to the gateway, to a port where nobody listens.
@@ -250,4 +253,70 @@ fn drops_are_watched_as_they_happen() {
     assert_eq!(text.lines().count(), 2, "{text}");
     assert!(text.contains(&format!("gw0 {address} udp")), "{text}");
     assert!(text.contains(" drop_by_hand ban "), "{text}");
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn whoever_connects_too_fast_keeps_the_session_that_it_has() {
+    let world = World::new(Net::isolated().unwrap(), |setup, _| {
+        setup.set("xdp.source_rate", 1).set("xdp.source_burst", 2);
+    })
+    .unwrap();
+    let place = world.net.gateway.clone();
+    let pins = world.gateway.setup.pins();
+    let pins = pins.to_str().unwrap();
+    let status = json(&place, &["status", "--pin-dir", pins]);
+    assert_eq!(status["source_limit"]["rate"], 1);
+    assert_eq!(status["source_limit"]["burst"], 2);
+    assert_eq!(status["total_limit"], Value::Null);
+    let ours = status["programs"][0]["program_id"].as_u64();
+    assert_eq!(program(&place, "gw0"), ours);
+
+    let log_in = |device: u8| {
+        let mut raw = world.dial(device, Version::V5).unwrap();
+        let name = format!("sensor-{device}");
+        let login = world.login(&world.people.sensor, &name).unwrap();
+        assert_eq!(raw.log_in(&login).unwrap(), 0);
+        raw
+    };
+    let mut established = log_in(0);
+    assert_eq!(packets(&place, pins, "drop_source_limit"), 0);
+    let to = world.gateway.setup.plain;
+    let from = SocketAddr::new(world.net.device(0), 0);
+    let hurried = world.net.devices.run(|| {
+        // All SYNs at once: even one of them each second would take minutes.
+        let connect = |_| {
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+            bind(&socket, &from)?;
+            match connect(&socket, &to) {
+                Err(Errno::INPROGRESS) => Ok(socket),
+                other => other.map(|()| socket),
+            }
+        };
+        Ok((0..200).map(connect).collect::<Result<Vec<_>, Errno>>()?)
+    });
+    let hurried = hurried.unwrap();
+    let dropped = packets(&place, pins, "drop_source_limit");
+    assert!(dropped > 0);
+    established.send(&PINGREQ).unwrap();
+    established.expect(kind::PINGRESP).unwrap();
+    let mut other = log_in(1);
+    other.send(&PINGREQ).unwrap();
+    other.expect(kind::PINGRESP).unwrap();
+    drop(hurried);
+
+    // Nothing but that was dropped, and nobody is banned.
+    let counters = json(&place, &["counters", "--pin-dir", pins]);
+    for row in counters.as_array().unwrap() {
+        let verdict = row["verdict"].as_str().unwrap();
+        let only = verdict == "drop_source_limit" || verdict.starts_with("pass");
+        assert!(only || row["packets"] == 0, "{row}");
+    }
+    assert!(world.gateway.bans().unwrap().is_empty());
+    let shown = xdp(&place, &["status", "--pin-dir", pins]).out;
+    assert!(
+        shown.contains("each source: 1 new connections/s, 2 at once"),
+        "{shown}"
+    );
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::bans::BansSettings;
 use crate::config::{self, Config};
 use crate::identity::LoginRules;
-use crate::kernel::{KernelSettings, Mode};
+use crate::kernel::{KernelSettings, Limit, Limits, Mode};
 use crate::mirror::MirrorSettings;
 use crate::policy::Admit;
 use crate::types::Deployment;
@@ -45,6 +45,10 @@ pub(super) fn kernel(config: &Config, bound: &[SocketAddr]) -> KernelSettings {
         bans_on_guarded_ports: config.xdp.ban_scope == config::Scope::GuardedPorts,
         pass_evasions: config.xdp.evasions == config::Evasions::Pass,
         countries: None,
+        limits: Limits {
+            source: Limit::per_second(config.xdp.source_rate, config.xdp.source_burst),
+            total: Limit::per_second(config.xdp.total_rate, config.xdp.total_burst),
+        },
     }
 }
 

@@ -10,7 +10,7 @@ use super::start::kernel_exit;
 use crate::api::{PacketTally, XdpInterface};
 use crate::config::XdpMode;
 use crate::failure::{Failure, exit};
-use crate::kernel::{self, AttachedMode, KernelError, KernelPlane, VerdictReason};
+use crate::kernel::{self, AttachedMode, KernelError, KernelPlane, Limit, VerdictReason};
 use crate::types::Prefix;
 
 /// How long the shell's own SSH connection is exempt: long enough to see what was done, and to
@@ -30,6 +30,10 @@ pub struct PinnedView {
     pub programs: Vec<ProgramView>,
     /// Who is exempt for a time.
     pub exempt: Vec<ExemptView>,
+    /// New connections to guarded ports that one IPv4 address or IPv6 /64 may open; none: any.
+    pub source_limit: Option<LimitView>,
+    /// The same for all together.
+    pub total_limit: Option<LimitView>,
     /// What needs attention.
     pub warnings: Vec<String>,
 }
@@ -56,6 +60,15 @@ pub struct ExemptView {
     pub prefix: Prefix,
     /// For so many seconds still.
     pub seconds: u64,
+}
+
+/// How many may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct LimitView {
+    /// Each second, as the kernel has it: to the nearest whole number.
+    pub rate: u64,
+    /// At once.
+    pub burst: u64,
 }
 
 /// The program was attached.
@@ -113,7 +126,16 @@ pub fn status(pin_dir: &Path) -> Result<PinnedView, Failure> {
         gateway_pid: pinned.holder,
         programs: programs.collect(),
         exempt: exempt.collect(),
+        source_limit: limit_view(pinned.limits.source),
+        total_limit: limit_view(pinned.limits.total),
         warnings: warnings.into_iter().collect(),
+    })
+}
+
+fn limit_view(limit: Limit) -> Option<LimitView> {
+    limit.is_set().then(|| LimitView {
+        rate: limit.rate(),
+        burst: limit.burst(),
     })
 }
 

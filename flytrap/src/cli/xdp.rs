@@ -8,7 +8,7 @@ use super::Done;
 use super::args::Output;
 use super::show::{flush_left, table, warn};
 use crate::api::{PacketTally, XdpInterface};
-use crate::app::xdp::{self, Attached, Detached, ExemptView, PinnedView};
+use crate::app::xdp::{self, Attached, Detached, ExemptView, LimitView, PinnedView};
 use crate::config::{DEFAULT_PIN_DIR, XdpMode, about};
 use crate::failure::Failure;
 use crate::types::escape_control;
@@ -123,6 +123,15 @@ fn status(view: &PinnedView) -> String {
     for exempt in &view.exempt {
         rest.add_row(["exempt", &exempt_for(exempt)]);
     }
+    for (whose, limit) in [
+        ("each source", view.source_limit),
+        ("all sources", view.total_limit),
+    ] {
+        if let Some(LimitView { rate, burst }) = limit {
+            let limit = format!("{whose}: {rate} new connections/s, {burst} at once");
+            rest.add_row(["limit", &limit]);
+        }
+    }
     let mut text = format!("{programs}\n\n{}\n", flush_left(rest));
     warn(&mut text, &view.warnings);
     text
@@ -176,13 +185,21 @@ mod tests {
         };
         let mut view = PinnedView {
             pin_dir: "/pins".into(),
-            abi_version: Some(2),
+            abi_version: Some(3),
             gateway_pid: Some(4_711),
             programs: vec![program("eth0", true), program("eth1", false)],
             exempt: vec![ExemptView {
                 prefix: "192.0.2.7".parse().unwrap(),
                 seconds: 3_600,
             }],
+            source_limit: Some(LimitView {
+                rate: 20,
+                burst: 40,
+            }),
+            total_limit: Some(LimitView {
+                rate: 5_000,
+                burst: 10_000,
+            }),
             warnings: vec!["other ABI".to_owned()],
         };
         let lines = |view: &PinnedView| -> Vec<String> {
@@ -198,14 +215,18 @@ mod tests {
                 "eth0       native  7        xdp_x",
                 "eth1       native  7        xdp_x  not FlyTrap's",
                 "",
-                "pins     /pins, ABI 2",
+                "pins     /pins, ABI 3",
                 "gateway  process 4711 holds the pins",
                 "exempt   192.0.2.7 for 1h",
+                "limit    each source: 20 new connections/s, 40 at once",
+                "limit    all sources: 5000 new connections/s, 10000 at once",
                 "warning: other ABI",
             ]
         );
         view.programs.clear();
         view.exempt.clear();
+        view.source_limit = None;
+        view.total_limit = None;
         view.warnings.clear();
         view.abi_version = None;
         view.gateway_pid = None;

@@ -216,6 +216,14 @@ pub struct Xdp {
     pub ban_scope: Scope,
     /// What becomes of packets that hide their ports.
     pub evasions: Evasions,
+    /// New connections each second of one IPv4 address or IPv6 /64; 0: no limit.
+    pub source_rate: u32,
+    /// How many of them may come at once.
+    pub source_burst: u32,
+    /// New connections each second of all together; 0: no limit.
+    pub total_rate: u32,
+    /// How many of them may come at once.
+    pub total_burst: u32,
 }
 
 /// What a source is kept from.
@@ -254,7 +262,7 @@ pub enum XdpMode {
 /// Who is banned for what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Defence {
-    /// Never banned, never dropped.
+    /// Never banned, and dropped for nothing but `xdp.total_rate`.
     pub allowlist: Vec<Prefix>,
     /// Empty: nobody is banned but by hand.
     #[serde(rename = "rule", serialize_with = "rule::serialize")]
@@ -351,6 +359,13 @@ impl Config {
         if self.xdp.interfaces.is_empty() {
             warnings.push(
                 "XDP is off: banned addresses are turned away at accept, not in the kernel"
+                    .to_owned(),
+            );
+        }
+        if self.xdp.interfaces.is_empty() && self.xdp.source_rate.max(self.xdp.total_rate) > 0 {
+            warnings.push(
+                "`source_rate` and `total_rate` are without effect: they hold in the kernel, and \
+                 XDP is off"
                     .to_owned(),
             );
         }

@@ -26,6 +26,10 @@ const DAY: Duration = Duration::from_hours(24);
 
 /// Waiting for a peer: neither so short that a slow link fails nor so long that it doesn't count.
 const PATIENCE: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=HOUR;
+/// New connections each second, 0 for no limit. More differ by less than the kernel's nanoseconds.
+const RATE: std::ops::RangeInclusive<u64> = 0..=1_000_000;
+/// New connections at once.
+const BURST: std::ops::RangeInclusive<u64> = 1..=1_000_000;
 /// The longest packet of MQTT: five bytes of fixed header and 268,435,455 behind it.
 const MAX_PACKET_BYTES: u64 = 268_435_460;
 /// The longest name of a unix socket that Linux takes, without the closing zero.
@@ -422,6 +426,10 @@ fn xdp(mut section: Section<'_, '_>) -> Xdp {
         evasions: section
             .choice("evasions", &evasions)
             .unwrap_or(Evasions::Drop),
+        source_rate: section.number("source_rate", RATE).unwrap_or(0),
+        source_burst: section.number("source_burst", BURST).unwrap_or(1_000),
+        total_rate: section.number("total_rate", RATE).unwrap_or(0),
+        total_burst: section.number("total_burst", BURST).unwrap_or(10_000),
     };
     section.close();
     xdp

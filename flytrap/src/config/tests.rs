@@ -151,6 +151,14 @@ fn every_wrong_value_has_its_message() {
             "write \"native\" or \"generic\" or \"auto\"",
         ),
         (
+            "[xdp]\nsource_rate = 1000001\n",
+            "write a number from 0 to 1000000",
+        ),
+        (
+            "[xdp]\ntotal_burst = 0\n",
+            "write a number from 1 to 1000000",
+        ),
+        (
             "[defence]\nallowlist = [\"192.0.2.1/24\"]\n",
             "write `192.0.2.0/24`",
         ),
@@ -354,6 +362,13 @@ fn warnings_name_what_is_dangerous() {
         "\"0.0.0.0:1884\"\ndanger_tokens_readable_on_the_wire = true",
     ));
     assert!(config.warnings()[0].contains("0.0.0.0:1884 has no TLS"));
+    let limited = |more: &str| {
+        let config = parse(&format!("{LEAST}[xdp]\ntotal_rate = 5\n{more}"));
+        let warnings = config.warnings();
+        warnings.iter().any(|one| one.contains("without effect"))
+    };
+    assert!(limited(""));
+    assert!(!limited("interfaces = [\"eth0\"]\n"));
 }
 
 /// Every key, those with a default at another value.
@@ -405,6 +420,10 @@ detach_on_exit = true
 event_sample = 1
 ban_scope = "guarded-ports"
 evasions = "pass"
+source_rate = 1000000
+source_burst = 1
+total_rate = 1
+total_burst = 1000000
 [defence]
 allowlist = ["::/0", "192.0.2.7"]
 [[defence.rule]]
@@ -511,5 +530,5 @@ fn the_reference_says_the_defaults_that_hold() {
         assert!(effective.contains(&row), "{row:?}\n{text}");
         compared += 1;
     }
-    assert_eq!(compared, 37);
+    assert_eq!(compared, 41);
 }

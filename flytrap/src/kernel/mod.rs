@@ -22,7 +22,8 @@ use std::time::Duration;
 
 pub use error::KernelError;
 pub use events::{DropEvent, Events};
-pub use flytrap_common::abi::{EXACT_BANS, Outcome as VerdictReason, PREFIX_BANS};
+pub use flytrap_common::abi::{EXACT_BANS, Limits, Outcome as VerdictReason, PREFIX_BANS};
+pub use flytrap_common::limit::Limit;
 pub use management::ssh_peer;
 pub use pins::{AttachedProgram, Pinned, counters as pinned_counters, detach, look};
 pub use plane::{

@@ -4,8 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use aya::maps::{LpmTrie, Map, MapData, MapError, PerCpuArray};
-use flytrap_common::abi::{Allowed, Counters, MAP_ALLOW4, MAP_ALLOW6, MAP_COUNTERS, Trie4, Trie6};
+use aya::maps::{Array, LpmTrie, Map, MapData, MapError, PerCpuArray};
+use flytrap_common::abi::{
+    Allowed, Counters, Limits, MAP_ALLOW4, MAP_ALLOW6, MAP_COUNTERS, MAP_LIMITS, Trie4, Trie6,
+};
 
 use super::error::KernelError;
 use super::plane::claim;
@@ -27,6 +29,8 @@ pub struct Pinned {
     pub programs: Vec<AttachedProgram>,
     /// Who is exempt for a time, and for how long still.
     pub exempt: Vec<(Prefix, Duration)>,
+    /// How many connections may be opened to guarded ports; no limits without usable maps.
+    pub limits: Limits,
 }
 
 /// An XDP program on an interface.
@@ -60,9 +64,9 @@ pub fn look(pin_dir: &Path) -> Result<Pinned, KernelError> {
         }
     }
     let unusable = preflight::same_abi(pin_dir).err();
-    let exempt = match &unusable {
-        None if pin_dir.join(MAP_ALLOW4).exists() => exempt(pin_dir)?,
-        _ => Vec::new(),
+    let (exempt, limits) = match &unusable {
+        None if pin_dir.join(MAP_ALLOW4).exists() => (exempt(pin_dir)?, limits(pin_dir)?),
+        _ => (Vec::new(), Limits::NONE),
     };
     Ok(Pinned {
         abi_version: preflight::pinned_abi(pin_dir).and_then(Result::ok),
@@ -70,6 +74,7 @@ pub fn look(pin_dir: &Path) -> Result<Pinned, KernelError> {
         holder: holder(pin_dir),
         programs,
         exempt,
+        limits,
     })
 }
 
@@ -162,6 +167,11 @@ fn exempt(pin_dir: &Path) -> Result<Vec<(Prefix, Duration)>, KernelError> {
         exempt.extend(remaining(allowed).map(|rest| (prefix6(&key), rest)));
     }
     Ok(exempt)
+}
+
+fn limits(pin_dir: &Path) -> Result<Limits, KernelError> {
+    let map: Array<_, Limits> = pinned_map(pin_dir, MAP_LIMITS)?;
+    map.get(&0, 0).map_err(KernelError::map(MAP_LIMITS))
 }
 
 fn pinned_map<T>(pin_dir: &Path, map: &'static str) -> Result<T, KernelError>

@@ -20,8 +20,8 @@ use super::events::{Events, LOG_TARGET, ToTracing};
 use super::geo::GeoMaps;
 use super::tables::{Tables, take_map};
 use super::{
-    ActiveBan, AllowedPrefix, AttachedMode, Blocklist, KernelBan, Mode, PacketCount, VerdictReason,
-    preflight,
+    ActiveBan, AllowedPrefix, AttachedMode, Blocklist, KernelBan, Limits, Mode, PacketCount,
+    VerdictReason, preflight,
 };
 use crate::types::Prefix;
 
@@ -59,6 +59,8 @@ pub struct KernelSettings {
     pub pass_evasions: bool,
     /// Where [`KernelPlane::set_country_policy`] holds; `None`: countries aren't looked up.
     pub countries: Option<CountryScope>,
+    /// How many connections may be opened to `guarded_ports`.
+    pub limits: Limits,
 }
 
 /// What a country's packets are kept from.
@@ -152,6 +154,7 @@ impl KernelPlane {
             bans_on_guarded_ports: false,
             pass_evasions: false,
             countries: None,
+            limits: Limits::NONE,
         };
         let (plane, _unread) = Self::put_in_force(settings, configure)?;
         if let Some((prefix, duration)) = exempt {
@@ -359,6 +362,7 @@ impl Loaded {
                 flags: settings.flags(),
             })?;
             tables.guard(&settings.guarded_ports)?;
+            tables.limit(settings.limits)?;
         }
         let drops: RingBuf<_> = take_map(&mut ebpf, MAP_EVENTS)?;
         let logger = EbpfLogger::init_with_logger(&mut ebpf, ToTracing).map_err(|error| {

@@ -7,7 +7,8 @@ use aya::Ebpf;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
 use flytrap_common::abi::{
-    Config, Counters, MAP_CONFIG, MAP_COUNTERS, MAP_PORTS, Outcome, PORT_WORDS, Trie4, Trie6,
+    Config, Counters, Limits, MAP_CONFIG, MAP_COUNTERS, MAP_LIMITS, MAP_PORTS, Outcome, PORT_WORDS,
+    Trie4, Trie6,
 };
 use rustix::io::Errno;
 use rustix::time::ClockId;
@@ -22,6 +23,7 @@ use crate::types::Prefix;
 pub(super) struct Tables {
     config: Array<MapData, Config>,
     ports: Array<MapData, u64>,
+    limits: Array<MapData, Limits>,
     counters: PerCpuArray<MapData, Counters>,
     pub(super) allowlist: Allowlist,
     pub(super) bans: BanTables,
@@ -52,6 +54,7 @@ impl Tables {
         Ok(Self {
             config: take_map(ebpf, MAP_CONFIG)?,
             ports: take_map(ebpf, MAP_PORTS)?,
+            limits: take_map(ebpf, MAP_LIMITS)?,
             counters: take_map(ebpf, MAP_COUNTERS)?,
             allowlist: Allowlist::take(ebpf)?,
             bans: BanTables::take(ebpf)?,
@@ -78,6 +81,12 @@ impl Tables {
                 .map_err(KernelError::map(MAP_PORTS))?;
         }
         Ok(())
+    }
+
+    pub(super) fn limit(&mut self, limits: Limits) -> Result<(), KernelError> {
+        self.limits
+            .set(0, limits, 0)
+            .map_err(KernelError::map(MAP_LIMITS))
     }
 
     pub(super) fn counters(&self) -> Result<Vec<(Outcome, PacketCount)>, KernelError> {

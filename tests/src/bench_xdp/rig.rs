@@ -11,7 +11,7 @@ use aya::programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use etherparse::PacketBuilder;
 use flytrap::kernel::{
-    Blocklist, Events, KernelBan, KernelPlane, KernelSettings, Mode, VerdictReason, program,
+    Blocklist, Events, KernelBan, KernelPlane, KernelSettings, Limits, Mode, VerdictReason, program,
 };
 use flytrap::types::Prefix;
 use flytrap_common::abi::{EMPTY_PROGRAM, MAPS, PROGRAM, reason};
@@ -56,6 +56,7 @@ impl Rig {
             guarded_ports: vec![1_883, 8_883],
             pass_evasions: false,
             countries: None,
+            limits: Limits::NONE,
         })?;
         drop(entered);
         let mut loader = EbpfLoader::new();

@@ -15,8 +15,8 @@ use std::time::Duration;
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use flytrap::kernel::{
-    Blocklist, DropEvent, Events, KernelBan, KernelPlane, KernelSettings, Mode, PacketCount,
-    VerdictReason, program,
+    Blocklist, DropEvent, Events, KernelBan, KernelPlane, KernelSettings, Limits, Mode,
+    PacketCount, VerdictReason, program,
 };
 use flytrap::types::Prefix;
 use flytrap_common::abi::{EMPTY_PROGRAM, MAPS, PROGRAM};
@@ -62,6 +62,7 @@ impl Rig {
             bans_on_guarded_ports: false,
             pass_evasions: false,
             countries: None,
+            limits: Limits::NONE,
         };
         change(&mut settings);
         let (plane, events) = KernelPlane::start(settings).unwrap();

@@ -12,7 +12,7 @@
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use flytrap::kernel::{
-    Blocklist, KernelBan, KernelError, KernelPlane, KernelSettings, Mode, VerdictReason, program,
+    Blocklist, KernelBan, KernelError, KernelPlane, KernelSettings, Limits, Mode, VerdictReason,
+    program,
 };
 use flytrap_common::abi::{EMPTY_PROGRAM, reason};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -104,6 +105,7 @@ impl Lab {
             bans_on_guarded_ports: false,
             pass_evasions: false,
             countries: None,
+            limits: Limits::NONE,
         }
     }
 
@@ -122,6 +124,11 @@ impl Lab {
     pub fn connects(&self, from: &str, to: &str, within: Duration) -> bool {
         let listener = TcpListener::bind((to, 0)).unwrap();
         let to = listener.local_addr().unwrap();
+        self.connect(from, to, within).is_some()
+    }
+
+    /// A TCP connection from one of the devices' addresses, if it succeeds.
+    pub fn connect(&self, from: &str, to: SocketAddr, within: Duration) -> Option<OwnedFd> {
         let from = SocketAddr::new(from.parse().unwrap(), 0);
         std::thread::scope(|scope| {
             let device = scope.spawn(|| {
@@ -133,7 +140,7 @@ impl Lab {
                 let socket = rustix::net::socket(family, SocketType::STREAM, None).unwrap();
                 rustix::net::bind(&socket, &from).unwrap();
                 set_socket_timeout(&socket, Timeout::Send, Some(within)).unwrap();
-                rustix::net::connect(&socket, &to).is_ok()
+                rustix::net::connect(&socket, &to).is_ok().then_some(socket)
             });
             device.join().unwrap()
         })
