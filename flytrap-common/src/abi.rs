@@ -77,9 +77,11 @@ pub const MAP_RATE4: &str = "ft_rate4";
 pub const MAP_RATE6: &str = "ft_rate6";
 /// `BPF_MAP_TYPE_ARRAY` of one: the same for all sources together.
 pub const MAP_TOTAL: &str = "ft_total";
+/// `BPF_MAP_TYPE_ARRAY` of one [`Cookies`](crate::cookie::Cookies).
+pub const MAP_COOKIE: &str = "ft_cookie";
 
 /// Every map of ours, as it is named in the kernel and in the pin directory.
-pub const MAPS: [&str; 19] = [
+pub const MAPS: [&str; 20] = [
     MAP_CONFIG,
     MAP_COUNTERS,
     MAP_EVENTS,
@@ -99,6 +101,7 @@ pub const MAPS: [&str; 19] = [
     MAP_RATE4,
     MAP_RATE6,
     MAP_TOTAL,
+    MAP_COOKIE,
 ];
 
 /// What user space tells the program.

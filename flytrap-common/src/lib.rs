@@ -8,6 +8,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
+pub mod cookie;
 pub mod filter;
 pub mod geo;
 pub mod limit;

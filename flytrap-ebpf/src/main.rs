@@ -10,6 +10,7 @@
 
 mod bans;
 mod clock;
+mod cookies;
 mod filter;
 mod frame;
 mod geo;
@@ -25,6 +26,7 @@ use aya_ebpf::programs::XdpContext;
 use flytrap_common::abi::{Allowed, Outcome, Trie4, Trie6, flag};
 use flytrap_common::packet::{self, Ipv4, Ipv6, Network, Transport};
 
+use crate::cookies::Place;
 use crate::frame::Packet;
 use crate::limits::{Answer, Source};
 use crate::maps::{ft_allow4, ft_allow6, ft_config, ft_ports};
@@ -62,7 +64,7 @@ fn from_ipv4(context: &XdpContext, ip: &Ipv4) -> u32 {
     };
     let transport = || walk::transport4(context.ctx, ip);
     if exempt(ft_allow4.get(&Key::new(32, data))) {
-        return exempted(context, transport, seen);
+        return exempted(context, transport, seen, Place::V4(ip.start));
     }
     if let Some(hit) = bans::find4(ip.source)
         && (!set(flag::BANS_ON_GUARDED_PORTS) || guarded(&transport(), &mut seen))
@@ -78,7 +80,8 @@ fn from_ipv4(context: &XdpContext, ip: &Ipv4) -> u32 {
             return drop_packet(context, Outcome::DropCountry, seen);
         }
     }
-    by_transport(context, &transport(), seen, Source::V4(ip.source))
+    let source = Source::V4(ip.source);
+    by_transport(context, &transport(), seen, source, Place::V4(ip.start))
 }
 
 #[inline(always)]
@@ -92,7 +95,7 @@ fn from_ipv6(context: &XdpContext, ip: &Ipv6) -> u32 {
     };
     let transport = || walk::transport6(context.ctx, ip);
     if exempt(ft_allow6.get(&Key::new(128, data))) {
-        return exempted(context, transport, seen);
+        return exempted(context, transport, seen, Place::V6(ip.start));
     }
     if let Some(hit) = bans::find6(ip.source)
         && (!set(flag::BANS_ON_GUARDED_PORTS) || guarded(&transport(), &mut seen))
@@ -110,15 +113,21 @@ fn from_ipv6(context: &XdpContext, ip: &Ipv6) -> u32 {
     }
     let [a, b, c, d, e, f, g, h, ..] = ip.source;
     let network = [a, b, c, d, e, f, g, h];
-    by_transport(context, &transport(), seen, Source::V6(network))
+    let source = Source::V6(network);
+    by_transport(context, &transport(), seen, source, Place::V6(ip.start))
 }
 
 /// Of the allowlist: nothing but the limit for all together holds it back.
 #[inline(always)]
-fn exempted(context: &XdpContext, transport: impl Fn() -> Transport, seen: Seen) -> u32 {
+fn exempted(
+    context: &XdpContext,
+    transport: impl Fn() -> Transport,
+    seen: Seen,
+    place: Place,
+) -> u32 {
     if limits::total_is_set() {
         let passed = Outcome::PassAllowlisted;
-        within_limits(context, &transport(), seen, Source::Exempt, passed)
+        within_limits(context, &transport(), seen, Source::Exempt, passed, place)
     } else {
         pass(context, Outcome::PassAllowlisted)
     }
@@ -126,7 +135,13 @@ fn exempted(context: &XdpContext, transport: impl Fn() -> Transport, seen: Seen)
 
 /// What depends on the transport alone.
 #[inline(always)]
-fn by_transport(context: &XdpContext, transport: &Transport, seen: Seen, source: Source) -> u32 {
+fn by_transport(
+    context: &XdpContext,
+    transport: &Transport,
+    seen: Seen,
+    source: Source,
+    place: Place,
+) -> u32 {
     match transport {
         Transport::TinyFragment if !set(flag::PASS_EVASIONS) => {
             drop_packet(context, Outcome::DropTinyFragment, seen)
@@ -135,7 +150,7 @@ fn by_transport(context: &XdpContext, transport: &Transport, seen: Seen, source:
             drop_packet(context, Outcome::DropHeaderChain, seen)
         }
         Transport::Truncated => pass(context, Outcome::PassUnparsed),
-        _ => within_limits(context, transport, seen, source, Outcome::Pass),
+        _ => within_limits(context, transport, seen, source, Outcome::Pass, place),
     }
 }
 
@@ -147,15 +162,22 @@ fn within_limits(
     mut seen: Seen,
     source: Source,
     passed: Outcome,
+    place: Place,
 ) -> u32 {
-    match transport {
-        Transport::Tcp(tcp) if tcp.opens() && guarded(transport, &mut seen) => {}
+    let tcp = match transport {
+        Transport::Tcp(tcp) if tcp.opens() && guarded(transport, &mut seen) => tcp,
         _ => return pass(context, passed),
-    }
+    };
     let over = match limits::new_connection(source) {
         Answer::Within => return pass(context, passed),
         Answer::OverSource => Outcome::DropSourceLimit,
-        Answer::OverTotal => Outcome::DropTotalLimit,
+        Answer::OverTotal => {
+            let bytes = verdict::length(context);
+            if cookies::answer(context, place, tcp) {
+                return verdict::send_back(Outcome::AnswerCookie, bytes);
+            }
+            Outcome::DropTotalLimit
+        }
     };
     drop_packet(context, over, seen)
 }

@@ -11,6 +11,7 @@ use flytrap_common::abi::{
     ALLOWED_PREFIXES, Address4, Allowed, Ban, Clock, Config, Counters, DropRecord, EVENT_BYTES,
     EXACT_BANS, Limits, Network6, PORT_WORDS, PREFIX_BANS, RATED_SOURCES, Trie4, Trie6,
 };
+use flytrap_common::cookie::Cookies;
 use flytrap_common::filter;
 use flytrap_common::geo::{CountryPolicy, Table4, Table6};
 
@@ -87,3 +88,6 @@ pub static ft_rate6: LruHashMap<Network6, u64, RATED_SOURCES> = LruHashMap::new(
 
 #[btf_map]
 pub static ft_total: Array<u64, 1> = Array::new();
+
+#[btf_map]
+pub static ft_cookie: Array<Cookies, 1> = Array::new();

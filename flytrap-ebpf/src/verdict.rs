@@ -27,6 +27,13 @@ pub fn pass(context: &XdpContext, outcome: Outcome) -> u32 {
     xdp_action::XDP_PASS
 }
 
+/// Sends the packet back, which has become the answer to one of so many bytes.
+#[inline(always)]
+pub fn send_back(outcome: Outcome, bytes: u64) -> u32 {
+    count(outcome, bytes);
+    xdp_action::XDP_TX
+}
+
 /// Drops for a ban, which counts it too; its first packet is reported.
 #[inline(always)]
 pub fn drop_banned(context: &XdpContext, hit: Hit, seen: Seen) -> u32 {
@@ -162,7 +169,7 @@ unsafe fn fetch_add(target: *mut u64, amount: u64) -> u64 {
 
 /// The packet's bytes, also of one that is spread over several pages.
 #[inline(always)]
-fn length(context: &XdpContext) -> u64 {
+pub fn length(context: &XdpContext) -> u64 {
     // SAFETY: the context that the kernel passed to this program.
     unsafe { bpf_xdp_get_buff_len(context.ctx) }
 }

@@ -4,6 +4,7 @@
 //! accepted; what was started is taken down in reverse.
 
 mod control;
+mod cookies;
 mod drops;
 mod logging;
 mod settings;
@@ -56,6 +57,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         socket,
         bans_task,
         drops,
+        cookies,
         workers,
         surroundings,
     } = gateway;
@@ -73,6 +75,9 @@ async fn serve(config: Config) -> Result<(), Failure> {
         services.spawn("kernel events", async move {
             stop.run_until_cancelled(reports).await;
         });
+    }
+    if let Some(cookies) = cookies {
+        services.spawn("SYN cookies", cookies.keep_on(finished.clone()));
     }
     let served = api::serve(socket, Arc::clone(&control), finished.clone());
     services.spawn("control socket", async {

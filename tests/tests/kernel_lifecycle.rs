@@ -270,7 +270,7 @@ fn pins_of_another_abi_are_refused_and_left() {
     assert_eq!(attached("gw0"), before);
 
     // And what it says to type does it.
-    assert_eq!(detach(&lab.pin_dir, &[]).unwrap(), ["gw0"]);
+    assert_eq!(detach(&lab.pin_dir, &[]).unwrap().interfaces, ["gw0"]);
     assert_eq!(attached("gw0"), None);
     assert!(!lab.pin_dir.exists());
     drop(lab.start(&["gw0"]));
@@ -439,14 +439,17 @@ fn detaching_takes_some_or_all() {
     let error = detach(&lab.pin_dir, &names(&["gw0", "lo"])).unwrap_err();
     assert!(matches!(&error, KernelError::NotAttached { name } if name == "lo"));
     assert!(attached("gw0").is_some());
-    assert_eq!(detach(&lab.pin_dir, &names(&["gw.1"])).unwrap(), ["gw.1"]);
+    assert_eq!(
+        detach(&lab.pin_dir, &names(&["gw.1"])).unwrap().interfaces,
+        ["gw.1"]
+    );
     assert_eq!(attached("gw.1"), None);
     assert!(!lab.connects("198.51.100.7", GATEWAY, BRIEF));
-    assert_eq!(detach(&lab.pin_dir, &[]).unwrap(), ["gw0"]);
+    assert_eq!(detach(&lab.pin_dir, &[]).unwrap().interfaces, ["gw0"]);
     assert_eq!(attached("gw0"), None);
     assert!(!lab.pin_dir.exists());
     assert!(lab.connects("198.51.100.7", GATEWAY, FOREVER));
-    assert!(detach(&lab.pin_dir, &[]).unwrap().is_empty());
+    assert!(detach(&lab.pin_dir, &[]).unwrap().interfaces.is_empty());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
 use super::control::Control;
+use super::cookies::Cookies;
 use super::drops::Reports;
 use super::settings;
 use crate::api::ControlSocket;
@@ -34,6 +35,7 @@ pub(super) struct Gateway {
     pub(super) socket: ControlSocket,
     pub(super) bans_task: BansTask,
     pub(super) drops: Option<Reports>,
+    pub(super) cookies: Option<Cookies>,
     pub(super) workers: Workers,
     pub(super) surroundings: Arc<Surroundings>,
 }
@@ -125,12 +127,15 @@ pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
     let drops = drops.zip(plane.as_deref());
     let drops = drops.map(|(events, plane)| Reports::new(events, plane, config.xdp.event_sample));
     let stream = drops.as_ref().map(Reports::stream);
+    let cookies = plane.as_ref().filter(|_| config.answers_with_cookies());
+    let cookies = cookies.map(|plane| Cookies::new(plane, workers.addresses()));
     let control = Control::new(config, workers.addresses(), &surroundings, plane, stream);
     Ok(Gateway {
         control: Arc::new(control),
         socket,
         bans_task,
         drops,
+        cookies,
         workers,
         surroundings,
     })
@@ -216,7 +221,14 @@ fn kernel_plane(
         return Ok(None);
     }
     KernelPlane::start(settings::kernel(config, bound))
-        .map(|(plane, drops)| Some((Arc::new(plane), drops)))
+        .and_then(|(plane, drops)| {
+            let cookies = config.answers_with_cookies();
+            plane.set_cookies(cookies)?;
+            for listener in bound.iter().filter(|_| cookies) {
+                plane.prepare_listener(*listener)?;
+            }
+            Ok(Some((Arc::new(plane), drops)))
+        })
         .map_err(|error| kernel_failure(&error))
 }
 
@@ -243,7 +255,7 @@ pub(super) fn ledger_failure(error: LedgerFileError) -> Failure {
 
 pub(super) fn kernel_exit(error: &KernelError) -> u8 {
     match error {
-        KernelError::NotPrivileged { .. } => exit::NOT_PERMITTED,
+        KernelError::NotPrivileged { .. } | KernelError::Setting { .. } => exit::NOT_PERMITTED,
         _ => exit::FAIL,
     }
 }

@@ -34,8 +34,19 @@ pub struct PinnedView {
     pub source_limit: Option<LimitView>,
     /// The same for all together.
     pub total_limit: Option<LimitView>,
+    /// SYN cookies; none without maps.
+    pub syn_cookies: Option<CookieView>,
     /// What needs attention.
     pub warnings: Vec<String>,
+}
+
+/// Whether SYNs are answered with cookies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct CookieView {
+    /// Whether those over the total limit are, now.
+    pub on: bool,
+    /// Whether settings of the host are changed for that.
+    pub settings_changed: bool,
 }
 
 /// An XDP program on an interface.
@@ -85,6 +96,19 @@ pub struct Attached {
 pub struct Detached {
     /// Where from.
     pub interfaces: Vec<String>,
+    /// Settings of the host that a killed gateway had left changed.
+    pub settings: Vec<SettingView>,
+}
+
+/// A setting of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SettingView {
+    /// As `sysctl` names it.
+    pub name: &'static str,
+    /// Its value now.
+    pub value: u8,
+    /// Whether it is as before FlyTrap; else somebody changed it meanwhile, and it stays so.
+    pub restored: bool,
 }
 
 /// What became of so many packets.
@@ -108,7 +132,18 @@ pub fn drop_reasons() -> impl Iterator<Item = &'static str> {
 /// Looks at pins and interfaces.
 pub fn status(pin_dir: &Path) -> Result<PinnedView, Failure> {
     let pinned = kernel::look(pin_dir).map_err(|error| failed(&error))?;
-    let warnings = pinned.unusable.map(|error| error.to_string());
+    let syn_cookies = pinned.cookies.map(|cookies| CookieView {
+        on: cookies.on,
+        settings_changed: cookies.settings_changed,
+    });
+    let mut warnings: Vec<String> = pinned.unusable.iter().map(ToString::to_string).collect();
+    if pinned.holder.is_none() && syn_cookies.is_some_and(|cookies| cookies.settings_changed) {
+        warnings.push(
+            "settings of the host are still changed for SYN cookies: `flytrap xdp detach`, or the \
+             next start, puts them back"
+                .to_owned(),
+        );
+    }
     let exempt = pinned.exempt.into_iter().map(|(prefix, rest)| ExemptView {
         prefix,
         seconds: rest.as_secs(),
@@ -128,7 +163,8 @@ pub fn status(pin_dir: &Path) -> Result<PinnedView, Failure> {
         exempt: exempt.collect(),
         source_limit: limit_view(pinned.limits.source),
         total_limit: limit_view(pinned.limits.total),
-        warnings: warnings.into_iter().collect(),
+        syn_cookies,
+        warnings,
     })
 }
 
@@ -168,8 +204,16 @@ pub fn attach(pin_dir: &Path, interfaces: Vec<String>, mode: XdpMode) -> Result<
 
 /// Takes the program off these interfaces; with none off all, with maps and bans.
 pub fn detach(pin_dir: &Path, interfaces: &[String]) -> Result<Detached, Failure> {
-    let interfaces = kernel::detach(pin_dir, interfaces).map_err(|error| failed(&error))?;
-    Ok(Detached { interfaces })
+    let detached = kernel::detach(pin_dir, interfaces).map_err(|error| failed(&error))?;
+    let setting = |back: kernel::SettingBack| SettingView {
+        name: back.name,
+        value: back.value,
+        restored: back.restored,
+    };
+    Ok(Detached {
+        interfaces: detached.interfaces,
+        settings: detached.settings.into_iter().map(setting).collect(),
+    })
 }
 
 /// What became of packets since the maps were made.

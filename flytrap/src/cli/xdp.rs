@@ -8,7 +8,7 @@ use super::Done;
 use super::args::Output;
 use super::show::{flush_left, table, warn};
 use crate::api::{PacketTally, XdpInterface};
-use crate::app::xdp::{self, Attached, Detached, ExemptView, LimitView, PinnedView};
+use crate::app::xdp::{self, Attached, Detached, ExemptView, LimitView, PinnedView, SettingView};
 use crate::config::{DEFAULT_PIN_DIR, XdpMode, about};
 use crate::failure::Failure;
 use crate::types::escape_control;
@@ -120,6 +120,9 @@ fn status(view: &PinnedView) -> String {
     let mut rest = table();
     rest.add_row(["pins", &pins]);
     rest.add_row(["gateway", &gateway]);
+    if let Some(cookies) = &view.syn_cookies {
+        rest.add_row(["cookies", if cookies.on { "on" } else { "off" }]);
+    }
     for exempt in &view.exempt {
         rest.add_row(["exempt", &exempt_for(exempt)]);
     }
@@ -162,17 +165,31 @@ fn attached(attached: &Attached) -> String {
 }
 
 fn detached(detached: &Detached) -> String {
-    if detached.interfaces.is_empty() {
+    let interfaces = if detached.interfaces.is_empty() {
         "the program was attached nowhere".to_owned()
     } else {
         format!("detached from {}", detached.interfaces.join(", "))
-    }
+    };
+    let setting = |setting: &SettingView| {
+        let how = if setting.restored {
+            "as before"
+        } else {
+            "left alone: it was changed meanwhile"
+        };
+        format!("{} is {}, {how}", setting.name, setting.value)
+    };
+    let settings = detached.settings.iter().map(setting);
+    [interfaces]
+        .into_iter()
+        .chain(settings)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::xdp::ProgramView;
+    use crate::app::xdp::{CookieView, ProgramView};
 
     #[test]
     fn a_status_tells_ours_from_others() {
@@ -200,6 +217,10 @@ mod tests {
                 rate: 5_000,
                 burst: 10_000,
             }),
+            syn_cookies: Some(CookieView {
+                on: true,
+                settings_changed: true,
+            }),
             warnings: vec!["other ABI".to_owned()],
         };
         let lines = |view: &PinnedView| -> Vec<String> {
@@ -217,6 +238,7 @@ mod tests {
                 "",
                 "pins     /pins, ABI 3",
                 "gateway  process 4711 holds the pins",
+                "cookies  on",
                 "exempt   192.0.2.7 for 1h",
                 "limit    each source: 20 new connections/s, 40 at once",
                 "limit    all sources: 5000 new connections/s, 10000 at once",
@@ -229,6 +251,7 @@ mod tests {
         view.total_limit = None;
         view.warnings.clear();
         view.abi_version = None;
+        view.syn_cookies = None;
         view.gateway_pid = None;
         assert_eq!(
             lines(&view),

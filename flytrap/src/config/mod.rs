@@ -224,6 +224,9 @@ pub struct Xdp {
     pub total_rate: u32,
     /// How many of them may come at once.
     pub total_burst: u32,
+    /// Whether SYNs over the total limit are answered with cookies;
+    /// [`Config::answers_with_cookies`].
+    pub syn_cookies: bool,
 }
 
 /// What a source is kept from.
@@ -317,6 +320,17 @@ impl Config {
         Self::load_with(path, schema::NamedFiles::NotLookedAt)
     }
 
+    /// Whether `syn_cookies` has an effect: some SYN can be over the total limit, in the kernel.
+    pub fn answers_with_cookies(&self) -> bool {
+        let Xdp {
+            interfaces,
+            total_rate,
+            syn_cookies,
+            ..
+        } = &self.xdp;
+        *syn_cookies && *total_rate > 0 && !interfaces.is_empty()
+    }
+
     fn load_with(path: &Path, files: schema::NamedFiles) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
             path: path.to_owned(),
@@ -366,6 +380,12 @@ impl Config {
             warnings.push(
                 "`source_rate` and `total_rate` are without effect: they hold in the kernel, and \
                  XDP is off"
+                    .to_owned(),
+            );
+        }
+        if self.xdp.syn_cookies && !self.answers_with_cookies() {
+            warnings.push(
+                "`syn_cookies` is without effect: it is for what is over `total_rate`, in the kernel"
                     .to_owned(),
             );
         }

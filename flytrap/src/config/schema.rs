@@ -430,6 +430,9 @@ fn xdp(mut section: Section<'_, '_>) -> Xdp {
         source_burst: section.number("source_burst", BURST).unwrap_or(1_000),
         total_rate: section.number("total_rate", RATE).unwrap_or(0),
         total_burst: section.number("total_burst", BURST).unwrap_or(10_000),
+        syn_cookies: section
+            .switch("syn_cookies")
+            .is_some_and(Spanned::into_inner),
     };
     section.close();
     xdp

@@ -369,6 +369,17 @@ fn warnings_name_what_is_dangerous() {
     };
     assert!(limited(""));
     assert!(!limited("interfaces = [\"eth0\"]\n"));
+    let cookies = |more: &str| {
+        let config = parse(&format!("{LEAST}[xdp]\nsyn_cookies = true\n{more}"));
+        let mut warnings = config.warnings().into_iter();
+        let warned = warnings.any(|one| one.contains("`syn_cookies` is without effect"));
+        assert_eq!(config.answers_with_cookies(), !warned);
+        !warned
+    };
+    assert!(!cookies(""));
+    assert!(!cookies("total_rate = 5\n"));
+    assert!(!cookies("interfaces = [\"eth0\"]\n"));
+    assert!(cookies("interfaces = [\"eth0\"]\ntotal_rate = 5\n"));
 }
 
 /// Every key, those with a default at another value.
@@ -424,6 +435,7 @@ source_rate = 1000000
 source_burst = 1
 total_rate = 1
 total_burst = 1000000
+syn_cookies = true
 [defence]
 allowlist = ["::/0", "192.0.2.7"]
 [[defence.rule]]
@@ -530,5 +542,5 @@ fn the_reference_says_the_defaults_that_hold() {
         assert!(effective.contains(&row), "{row:?}\n{text}");
         compared += 1;
     }
-    assert_eq!(compared, 41);
+    assert_eq!(compared, 42);
 }

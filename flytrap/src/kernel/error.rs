@@ -88,6 +88,26 @@ pub enum KernelError {
         /// The map.
         map: &'static str,
     },
+    /// A setting of the host can't be written.
+    #[error("{name} can't be set to {value}: {source}")]
+    Setting {
+        /// As `sysctl` names it.
+        name: &'static str,
+        /// What it was to become.
+        value: u8,
+        /// How it failed.
+        source: io::Error,
+    },
+    /// Somebody else changed a setting of the host.
+    #[error("{name} is {value} now, and SYN cookies need {needed}")]
+    SettingChanged {
+        /// As `sysctl` names it.
+        name: &'static str,
+        /// What it is.
+        value: u8,
+        /// What it has to be.
+        needed: u8,
+    },
     /// The kernel refused the program.
     #[error("the kernel doesn't load the program: {0}")]
     Load(#[source] Box<aya::EbpfError>),
@@ -163,7 +183,15 @@ impl KernelError {
                 "stop that one, or give this one another pin_dir and other interfaces".to_owned()
             }
             Self::Full { .. } => "lift some bans, or ban a wider prefix".to_owned(),
-            Self::Load(_) => "Linux 5.18 is needed; `dmesg` may say more".to_owned(),
+            Self::Setting { .. } => {
+                "SYN cookies need it: run as root where /proc/sys is writable, \
+                                     or set syn_cookies = false in [xdp]"
+                    .to_owned()
+            }
+            Self::SettingChanged { name, needed, .. } => format!(
+                "type `sysctl {name}={needed}`, or set syn_cookies = false in [xdp] and restart"
+            ),
+            Self::Load(_) => "Linux 6.0 is needed; `dmesg` may say more".to_owned(),
             Self::Attach { interface, .. } => format!(
                 "`ip -d link show dev {interface}` and `bpftool link` show what is attached; \
                  mode = \"generic\" in [xdp] works with every driver"

@@ -7,28 +7,34 @@
 mod allowlist;
 mod attach;
 mod ban_tables;
+mod cookies;
 mod error;
 mod events;
 mod filter;
 mod geo;
+mod knock;
 mod management;
 mod netlink;
 mod pins;
 mod plane;
 mod preflight;
+mod sysctl;
 mod tables;
 
 use std::time::Duration;
 
+pub use cookies::CookieState;
 pub use error::KernelError;
 pub use events::{DropEvent, Events};
 pub use flytrap_common::abi::{EXACT_BANS, Limits, Outcome as VerdictReason, PREFIX_BANS};
 pub use flytrap_common::limit::Limit;
 pub use management::ssh_peer;
-pub use pins::{AttachedProgram, Pinned, counters as pinned_counters, detach, look};
+pub use pins::{AttachedProgram, Detached, Pinned, counters as pinned_counters, detach, look};
 pub use plane::{
     CountryScope, InterfaceStatus, KernelPlane, KernelSettings, KernelStatus, program,
 };
+
+pub use sysctl::SettingBack;
 
 use crate::types::Prefix;
 

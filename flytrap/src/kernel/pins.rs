@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use aya::maps::{Array, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use flytrap_common::abi::{
-    Allowed, Counters, Limits, MAP_ALLOW4, MAP_ALLOW6, MAP_COUNTERS, MAP_LIMITS, Trie4, Trie6,
+    Allowed, Counters, Limits, MAP_ALLOW4, MAP_ALLOW6, MAP_CONFIG, MAP_COOKIE, MAP_COUNTERS,
+    MAP_LIMITS, Trie4, Trie6,
 };
 
+use super::cookies::{CookieMap, CookieState};
 use super::error::KernelError;
 use super::plane::claim;
 use super::preflight;
+use super::sysctl::SettingBack;
 use super::tables::{self, prefix4, prefix6};
 use super::{AttachedMode, PacketCount, VerdictReason, attach};
 use crate::types::Prefix;
@@ -31,6 +34,17 @@ pub struct Pinned {
     pub exempt: Vec<(Prefix, Duration)>,
     /// How many connections may be opened to guarded ports; no limits without usable maps.
     pub limits: Limits,
+    /// Whether SYNs are answered with cookies; `None` without maps.
+    pub cookies: Option<CookieState>,
+}
+
+/// What [`detach`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Detached {
+    /// Where the program was.
+    pub interfaces: Vec<String>,
+    /// Settings of the host that a killed gateway had left changed.
+    pub settings: Vec<SettingBack>,
 }
 
 /// An XDP program on an interface.
@@ -64,9 +78,12 @@ pub fn look(pin_dir: &Path) -> Result<Pinned, KernelError> {
         }
     }
     let unusable = preflight::same_abi(pin_dir).err();
-    let (exempt, limits) = match &unusable {
-        None if pin_dir.join(MAP_ALLOW4).exists() => (exempt(pin_dir)?, limits(pin_dir)?),
-        _ => (Vec::new(), Limits::NONE),
+    let (exempt, limits, cookies) = match &unusable {
+        None if pin_dir.join(MAP_CONFIG).exists() => {
+            let cookies = CookieState::pinned(pin_dir)?;
+            (exempt(pin_dir)?, limits(pin_dir)?, Some(cookies))
+        }
+        _ => (Vec::new(), Limits::NONE, None),
     };
     Ok(Pinned {
         abi_version: preflight::pinned_abi(pin_dir).and_then(Result::ok),
@@ -75,6 +92,7 @@ pub fn look(pin_dir: &Path) -> Result<Pinned, KernelError> {
         programs,
         exempt,
         limits,
+        cookies,
     })
 }
 
@@ -88,11 +106,12 @@ pub fn counters(pin_dir: &Path) -> Result<Vec<(VerdictReason, PacketCount)>, Ker
 }
 
 /// Detaches the program from these interfaces; with none from all of them, and removes its maps
-/// and so its bans. Returns where it was. Works on the pins of every version.
-pub fn detach(pin_dir: &Path, interfaces: &[String]) -> Result<Vec<String>, KernelError> {
+/// and so its bans. What a killed gateway changed in the host's settings is put back. Works on the
+/// pins of every version.
+pub fn detach(pin_dir: &Path, interfaces: &[String]) -> Result<Detached, KernelError> {
     preflight::privileged()?;
     if !pin_dir.exists() {
-        return interfaces.first().map_or(Ok(Vec::new()), |name| {
+        return interfaces.first().map_or(Ok(Detached::default()), |name| {
             Err(KernelError::NotAttached { name: name.clone() })
         });
     }
@@ -101,6 +120,11 @@ pub fn detach(pin_dir: &Path, interfaces: &[String]) -> Result<Vec<String>, Kern
     if let Some(name) = interfaces.iter().find(|name| !pinned.contains(name)) {
         return Err(KernelError::NotAttached { name: name.clone() });
     }
+    let settings = if pin_dir.join(MAP_COOKIE).exists() {
+        CookieMap::pinned(pin_dir)?.switch_off()?
+    } else {
+        Vec::new()
+    };
     let all = interfaces.is_empty();
     let going: Vec<String> = pinned
         .into_iter()
@@ -112,7 +136,10 @@ pub fn detach(pin_dir: &Path, interfaces: &[String]) -> Result<Vec<String>, Kern
     if all {
         attach::remove_all_pins(pin_dir)?;
     }
-    Ok(going)
+    Ok(Detached {
+        interfaces: going,
+        settings,
+    })
 }
 
 /// Every interface of this thread's network namespace.
@@ -174,7 +201,7 @@ fn limits(pin_dir: &Path) -> Result<Limits, KernelError> {
     map.get(&0, 0).map_err(KernelError::map(MAP_LIMITS))
 }
 
-fn pinned_map<T>(pin_dir: &Path, map: &'static str) -> Result<T, KernelError>
+pub(super) fn pinned_map<T>(pin_dir: &Path, map: &'static str) -> Result<T, KernelError>
 where
     T: TryFrom<Map, Error = MapError>,
 {

@@ -15,6 +15,7 @@ use rustix::fs::{FlockOperation, Mode as FsMode, OFlags};
 use rustix::io::Errno;
 
 use super::attach::{self, Attachment};
+use super::cookies::CookieMap;
 use super::error::KernelError;
 use super::events::{Events, LOG_TARGET, ToTracing};
 use super::geo::GeoMaps;
@@ -114,6 +115,7 @@ pub struct KernelPlane {
     program_id: u32,
     tables: Mutex<Tables>,
     pub(super) geo: Mutex<GeoMaps>,
+    pub(super) cookies: Mutex<CookieMap>,
     state: Mutex<State>,
     /// Held, so that no other gateway takes over the pins while this one runs.
     _ours: OwnedFd,
@@ -196,6 +198,7 @@ impl KernelPlane {
                     program_id: loaded.program_id,
                     tables: Mutex::new(loaded.tables),
                     geo: Mutex::new(loaded.geo),
+                    cookies: Mutex::new(loaded.cookies),
                     state: Mutex::new(state),
                     _ours: loaded.ours,
                     settings,
@@ -275,10 +278,13 @@ impl KernelPlane {
     /// Ends this process's part. After [`keep`](Self::keep): with `detach_on_exit` the program is
     /// off every interface and all pins are gone when it returns, else everything stays in force.
     /// Before it: what the start made is gone, what it found stays. Does nothing the second time.
+    /// SYN cookies end in any case, and the host's settings are as before.
     /// Dropping closes too, but can only log an error.
     pub fn close(&self) -> Result<(), KernelError> {
+        // While the pins are there: what couldn't be put back is noted in one of them.
+        let settings = lock(&self.cookies).close();
         let state = std::mem::take(&mut *lock(&self.state));
-        state.take_back(&self.settings.pin_dir)
+        settings.and(state.take_back(&self.settings.pin_dir))
     }
 }
 
@@ -324,6 +330,7 @@ struct Loaded {
     program_id: u32,
     tables: Tables,
     geo: GeoMaps,
+    cookies: CookieMap,
     events: Events,
     ours: OwnedFd,
 }
@@ -351,6 +358,7 @@ impl Loaded {
         let mut ebpf = loader.load(object).map_err(load_error)?;
         let mut tables = Tables::take(&mut ebpf)?;
         let geo = GeoMaps::take(&mut ebpf)?;
+        let cookies = CookieMap::take(&mut ebpf)?;
         if configure {
             // Before the program runs: it samples by what it finds here.
             tables.configure(Config {
@@ -378,6 +386,7 @@ impl Loaded {
             ebpf,
             tables,
             geo,
+            cookies,
             events,
             ours,
         })

@@ -24,6 +24,8 @@ use tokio::runtime::{Builder, Runtime};
 
 /// The verdict that drops.
 pub const XDP_DROP: u32 = 1;
+/// The verdict that sends back.
+pub const XDP_TX: u32 = 3;
 /// The verdict that passes.
 pub const XDP_PASS: u32 = 2;
 
@@ -111,6 +113,18 @@ impl Rig {
         options.repeat = repeat;
         let result = program.test_run(options).unwrap();
         (result.return_value, result.duration)
+    }
+
+    /// The verdict, and the packet as the gateway's program leaves it.
+    pub fn leaves(&self, packet: &[u8]) -> (u32, Vec<u8>) {
+        let program: &Xdp = self.ebpf.program(PROGRAM).unwrap().try_into().unwrap();
+        let mut left = vec![0; 2_048];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(packet);
+        options.data_out = Some(&mut left);
+        let result = program.test_run(options).unwrap();
+        left.truncate(result.data_size_out.try_into().unwrap());
+        (result.return_value, left)
     }
 
     /// The verdict, which has to be counted once, with the packet's bytes, under `counted` alone.
