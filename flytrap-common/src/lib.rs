@@ -8,6 +8,8 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
+#[cfg(feature = "user")]
+pub mod batch;
 pub mod cookie;
 pub mod filter;
 pub mod geo;

@@ -226,7 +226,7 @@ impl crate::api::Control for Control {
             .list()
             .await
             .map_err(|error| problem(&error))?;
-        Ok(records.into_iter().map(view).collect())
+        Ok(records.iter().map(view).collect())
     }
 
     async fn ban(&self, request: BanRequest) -> Result<BanView, Problem> {
@@ -247,7 +247,9 @@ impl crate::api::Control for Control {
                 tracing::info!(prefix = %request.target, connections = ended, "ended by the ban");
             }
         }
-        banned.map(view).map_err(|error| problem(&error))
+        banned
+            .map(|ban| view(&ban))
+            .map_err(|error| problem(&error))
     }
 
     async fn import(&self, request: ImportRequest) -> Result<ImportView, Problem> {
@@ -256,7 +258,7 @@ impl crate::api::Control for Control {
         let list = ImportList {
             targets: request.targets,
             duration: Duration::from_secs(request.seconds),
-            note: request.note.unwrap_or_default(),
+            note: request.note.unwrap_or_default().into(),
             force: request.force,
         };
         let imported = bans.import(list).await;
@@ -366,7 +368,7 @@ impl crate::api::Control for Control {
     }
 }
 
-fn view(record: BanRecord) -> BanView {
+fn view(record: &BanRecord) -> BanView {
     BanView {
         id: record.id,
         target: record.target,
@@ -380,7 +382,7 @@ fn view(record: BanRecord) -> BanView {
             packets: dropped.packets,
             bytes: dropped.bytes,
         }),
-        note: Some(record.note).filter(|note| !note.is_empty()),
+        note: (!record.note.is_empty()).then(|| record.note.to_string()),
     }
 }
 

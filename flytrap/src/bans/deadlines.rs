@@ -1,6 +1,7 @@
 //! When bans and throttlings end, and how many there may be.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::OccupiedEntry;
 use std::time::Duration;
 
 use super::record::Standing;
@@ -49,13 +50,16 @@ impl Default for Capacity {
     }
 }
 
-/// The ends, in their order.
+/// Ends in their order; of those at the same time, the one with the lower number is first.
+type Ends = BTreeMap<(Duration, u64), Prefix>;
+
+/// The ends of all classes.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     capacity: Capacity,
-    sources: BTreeSet<(Duration, Prefix)>,
-    ranges: BTreeSet<(Duration, Prefix)>,
-    throttled: BTreeSet<(Duration, Prefix)>,
+    sources: Ends,
+    ranges: Ends,
+    throttled: Ends,
 }
 
 impl Deadlines {
@@ -66,7 +70,7 @@ impl Deadlines {
         }
     }
 
-    fn class(&self, class: Class) -> (&BTreeSet<(Duration, Prefix)>, usize) {
+    fn class(&self, class: Class) -> (&Ends, usize) {
         match class {
             Class::Source => (&self.sources, self.capacity.sources),
             Class::Range => (&self.ranges, self.capacity.ranges),
@@ -74,7 +78,7 @@ impl Deadlines {
         }
     }
 
-    fn class_mut(&mut self, class: Class) -> &mut BTreeSet<(Duration, Prefix)> {
+    fn class_mut(&mut self, class: Class) -> &mut Ends {
         match class {
             Class::Source => &mut self.sources,
             Class::Range => &mut self.ranges,
@@ -82,36 +86,44 @@ impl Deadlines {
         }
     }
 
-    pub(super) fn insert(&mut self, class: Class, deadline: Duration, target: Prefix) {
-        self.class_mut(class).insert((deadline, target));
+    /// `id` is the number of the ban or throttling.
+    pub(super) fn insert(&mut self, class: Class, deadline: Duration, id: u64, target: Prefix) {
+        self.class_mut(class).insert((deadline, id), target);
     }
 
-    pub(super) fn remove(&mut self, class: Class, deadline: Duration, target: Prefix) {
-        self.class_mut(class).remove(&(deadline, target));
+    pub(super) fn remove(&mut self, class: Class, deadline: Duration, id: u64) {
+        self.class_mut(class).remove(&(deadline, id));
     }
 
-    pub(super) fn is_full(&self, class: Class) -> bool {
+    /// Whether there is no room for one more, besides as many as are about to be placed.
+    pub(super) fn is_full(&self, class: Class, about_to_be: usize) -> bool {
         let (ends, capacity) = self.class(class);
-        ends.len() >= capacity
+        ends.len().saturating_add(about_to_be) >= capacity
     }
 
     /// What of a class ends first, with `only` in the family of that prefix.
-    pub(super) fn soonest(&self, class: Class, only: Option<Prefix>) -> Option<Prefix> {
+    pub(super) fn soonest(&self, class: Class, only: Option<Prefix>) -> Option<(Duration, Prefix)> {
         let same = |target: &Prefix| {
             only.is_none_or(|only| only.base().is_ipv6() == target.base().is_ipv6())
         };
         let (ends, _) = self.class(class);
-        ends.iter().map(|(_, target)| *target).find(same)
+        let mut ends = ends.iter().map(|((end, _), target)| (*end, *target));
+        ends.find(|(_, target)| same(target))
     }
 
-    /// What ends next of all.
-    pub(super) fn first(&self) -> Option<(Class, Duration, Prefix)> {
-        [Class::Source, Class::Range, Class::Throttled]
-            .into_iter()
-            .filter_map(|class| {
-                let (ends, _) = self.class(class);
-                ends.first().map(|(end, target)| (class, *end, *target))
-            })
-            .min_by_key(|(_, end, _)| *end)
+    /// When the next of all ends.
+    pub(super) fn first(&self) -> Option<Duration> {
+        let ends = [&self.sources, &self.ranges, &self.throttled];
+        let first = ends.into_iter().filter_map(|ends| ends.first_key_value());
+        first.map(|((end, _), _)| *end).min()
+    }
+
+    /// Takes out what has ended by `now`, one at a time.
+    pub(super) fn take_ended(&mut self, now: Duration) -> Option<Prefix> {
+        let ends = [&mut self.sources, &mut self.ranges, &mut self.throttled];
+        ends.into_iter().find_map(|ends| {
+            let first = ends.first_entry().filter(|first| first.key().0 <= now);
+            first.map(OccupiedEntry::remove)
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! The one place where bans begin and end. Synchronous: time is passed in, the disk is another
 //! thread's.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +9,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::deadlines::{Capacity, Class, Deadlines};
+use super::held::{Held, HeldTable};
 use super::import::Import;
 use super::record::{BanRecord, PlacedBy, Standing};
 use super::store::{BansStore, Change, Done, Store};
 use super::view::{Board, View};
 use super::{BanError, StartError};
-use crate::events::{
-    BanEvicted, BanExpired, BanLifted, BanNotInKernel, BanNotPlaced, BanNotSaved, BanPlaced,
-    KernelRequestFailed, SourceThrottled,
-};
-use crate::kernel::{ActiveBan, Blocklist, KernelBan, KernelError};
-use crate::metrics::{KERNEL_LIFT, KERNEL_LIST, Metrics};
+use crate::events::{BanExpired, BanLifted, BanNotPlaced, BanNotSaved, BanPlaced, SourceThrottled};
+use crate::kernel::Blocklist;
+use crate::metrics::{KERNEL_LIFT, Metrics};
 use crate::offence::{Offence, Reason, Rule, Tracker};
 use crate::types::{Clock, Prefix};
 
@@ -33,16 +31,11 @@ pub(super) enum Report {
 /// What operators ask.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, BanError>>;
 
-struct Held {
-    record: BanRecord,
-    deadline: Duration,
-}
-
 pub(super) struct Keeper {
-    tracker: Tracker,
-    held: HashMap<Prefix, Held>,
-    deadlines: Deadlines,
-    last_id: u64,
+    pub(super) tracker: Tracker,
+    held: HeldTable,
+    pub(super) deadlines: Deadlines,
+    pub(super) last_id: u64,
     /// Lists that aren't done yet.
     pub(super) imports: VecDeque<Import>,
     /// Bans that ended for others.
@@ -52,14 +45,14 @@ pub(super) struct Keeper {
     /// What follows once the view is out.
     pub(super) effects: Vec<(Option<Change>, Done)>,
     board: Arc<Board>,
-    kernel: Arc<dyn Blocklist>,
-    clock: Arc<dyn Clock>,
+    pub(super) kernel: Arc<dyn Blocklist>,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
     store: Store,
 }
 
 impl Keeper {
-    /// Puts what was saved in force again, and takes up the bans that only the kernel knows.
+    /// When it returns, what was in force before a restart is so again.
     pub(super) fn start(
         rules: Vec<Rule>,
         capacity: Capacity,
@@ -69,10 +62,9 @@ impl Keeper {
         clock: Arc<dyn Clock>,
         metrics: Metrics,
     ) -> Result<Self, StartError> {
-        let now = Duration::ZERO;
         let mut keeper = Self {
             tracker: Tracker::new(rules, Tracker::CAPACITY),
-            held: HashMap::new(),
+            held: HeldTable::new(),
             deadlines: Deadlines::new(capacity),
             last_id: saved.last_id,
             imports: VecDeque::new(),
@@ -86,97 +78,8 @@ impl Keeper {
             metrics,
             store: Store::start(saved.connection).map_err(StartError::Thread)?,
         };
-        let mut in_kernel = match keeper.kernel.bans() {
-            Ok(bans) => bans
-                .into_iter()
-                .map(|ban| (ban.target, ban))
-                .collect::<HashMap<_, _>>(),
-            Err(error) => {
-                keeper.kernel_failed(KERNEL_LIST, &error);
-                HashMap::new()
-            }
-        };
-        for record in saved.records {
-            // A kernel ban with a higher number was placed later and not saved any more.
-            match in_kernel.remove(&record.target) {
-                Some(newer) if newer.id > record.id => keeper.adopt(&newer, now),
-                _ => keeper.resume(record, now),
-            }
-        }
-        for unknown in in_kernel.values() {
-            keeper.adopt(unknown, now);
-        }
-        keeper.flush();
+        keeper.resume_all(saved.records);
         Ok(keeper)
-    }
-
-    /// Puts a saved ban in force for the time that is left of it.
-    fn resume(&mut self, mut record: BanRecord, now: Duration) {
-        // A clock that was set back must not make a ban longer than it was.
-        let left = record
-            .until
-            .since(self.clock.now())
-            .min(record.until.since(record.since));
-        record.allowlisted = self.view.allows_all(record.target);
-        // What was forced against the allowlist stays, in case that changes again.
-        let allowed = record.allowlisted.is_some() && record.placed_by == PlacedBy::Auto;
-        if left == 0 || allowed {
-            self.free(record.target);
-            let done: Box<dyn FnOnce(&Metrics) + Send> = if allowed {
-                let lifted = BanLifted {
-                    id: record.id,
-                    target: record.target,
-                    why: "on the allowlist",
-                };
-                Box::new(move |metrics| lifted.emit(metrics))
-            } else {
-                let expired = BanExpired {
-                    id: record.id,
-                    target: record.target,
-                };
-                Box::new(move |metrics| expired.emit(metrics))
-            };
-            self.then(Change::Remove(record.target), record.target, done);
-            return;
-        }
-        let left = Duration::from_secs(left);
-        self.tracker
-            .resume(record.target, record.repeat, now.saturating_add(left), now);
-        self.enforce(&mut record, left);
-        self.hold(record, left, now);
-    }
-
-    /// Takes up a ban that the kernel holds and the database doesn't.
-    fn adopt(&mut self, ban: &ActiveBan, now: Duration) {
-        let reason = Reason::from_code(ban.reason);
-        let allowed = self.view.allows_all(ban.target).is_some();
-        if ban.remaining.is_zero() || (allowed && reason != Reason::ByHand) {
-            self.free(ban.target);
-            return;
-        }
-        let since = self.clock.now();
-        let record = BanRecord {
-            id: ban.id,
-            target: ban.target,
-            standing: Standing::Banned,
-            reason,
-            note: "found in the kernel at start".to_owned(),
-            placed_by: match reason {
-                Reason::Offence(_) => PlacedBy::Auto,
-                Reason::ByHand => PlacedBy::Operator,
-            },
-            repeat: 1,
-            since,
-            until: since.plus(seconds(ban.remaining)),
-            kernel_refused: false,
-            allowlisted: self.view.allows_all(ban.target),
-            dropped: None,
-        };
-        self.last_id = self.last_id.max(ban.id);
-        self.tracker
-            .resume(ban.target, 1, now.saturating_add(ban.remaining), now);
-        self.hold(record.clone(), ban.remaining, now);
-        self.announce(record, None);
     }
 
     /// Counts what a connection told; bans or throttles if that was too much.
@@ -195,7 +98,7 @@ impl Keeper {
         };
         let throttle = self.board.has_live_session(target);
         // A ban makes itself room, a throttling doesn't.
-        if throttle && self.deadlines.is_full(Class::Throttled) && !self.held.contains_key(&target)
+        if throttle && self.deadlines.is_full(Class::Throttled, 0) && self.record(target).is_none()
         {
             return BanNotPlaced { target }.emit(&self.metrics);
         }
@@ -211,7 +114,9 @@ impl Keeper {
             sentence.duration,
         );
         if throttle {
-            self.hold(record.clone(), sentence.duration, now);
+            let record = Arc::new(record);
+            let replaced = self.hold(Arc::clone(&record), sentence.duration, now);
+            let change = replaced.map(Change::end);
             let metrics = self.metrics.clone();
             let done = move |_: Result<(), &str>| {
                 SourceThrottled {
@@ -221,7 +126,7 @@ impl Keeper {
                 }
                 .emit(&metrics);
             };
-            self.effects.push((None, Box::new(done)));
+            self.effects.push((change, Box::new(done)));
         } else {
             self.place(record, sentence.duration, now, None);
         }
@@ -243,7 +148,7 @@ impl Keeper {
             return;
         }
         let mut record = self.new_record(target, Standing::Banned, Reason::ByHand, 1, duration);
-        record.note = note;
+        record.note = note.into();
         record.placed_by = PlacedBy::Operator;
         self.place(record, duration, now, Some(reply));
     }
@@ -267,12 +172,12 @@ impl Keeper {
 
     /// Ends a ban or a throttling, and forgets what led to it.
     pub(super) fn lift(&mut self, target: Prefix, reply: Reply<BanRecord>) {
-        let banned = match self.held.get(&target) {
+        let banned = match self.record(target) {
             None => {
                 let _ = reply.send(Err(BanError::NotBanned { target }));
                 return;
             }
-            Some(held) => held.record.standing == Standing::Banned,
+            Some(record) => record.standing == Standing::Banned,
         };
         if banned && let Err(error) = self.kernel.lift(target) {
             self.kernel_failed(KERNEL_LIFT, &error);
@@ -286,6 +191,7 @@ impl Keeper {
         let Some(record) = self.release(target) else {
             return;
         };
+        let change = Change::end(record.id);
         let metrics = self.metrics.clone();
         let done = move |saved: Result<(), &str>| {
             if banned {
@@ -296,19 +202,21 @@ impl Keeper {
                 }
                 .emit(&metrics);
             }
-            let _ = reply.send(reported(&metrics, target, saved).map(|()| record));
+            let saved = reported(&metrics, target, saved);
+            let _ = reply.send(saved.map(|()| BanRecord::clone(&record)));
         };
-        let change = banned.then_some(Change::Remove(target));
+        let change = banned.then_some(change);
         self.effects.push((change, Box::new(done)));
     }
 
     /// Everything in force, in no order.
     pub(super) fn list(&self) -> Vec<BanRecord> {
-        self.held.values().map(|held| held.record.clone()).collect()
+        let records = self.held.iter().map(|held| &held.record);
+        records.map(|record| BanRecord::clone(record)).collect()
     }
 
     pub(super) fn record(&self, target: Prefix) -> Option<&BanRecord> {
-        self.held.get(&target).map(|held| &held.record)
+        self.held.get(&self.view, target).map(|held| &*held.record)
     }
 
     pub(super) fn is_banned(&self, target: Prefix) -> bool {
@@ -318,25 +226,20 @@ impl Keeper {
 
     /// When something ends next.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.deadlines.first().map(|(_, deadline, _)| deadline)
+        self.deadlines.first()
     }
 
     /// Ends what is over.
     pub(super) fn expire(&mut self, now: Duration) {
-        while let Some((class, deadline, target)) = self.deadlines.first()
-            && deadline <= now
-        {
-            let Some(record) = self.release(target) else {
-                self.deadlines.remove(class, deadline, target);
-                continue;
-            };
-            if record.standing == Standing::Banned {
+        while let Some(target) = self.deadlines.take_ended(now) {
+            let ended = self.release(target);
+            if let Some(record) = ended.filter(|ended| ended.standing == Standing::Banned) {
                 self.free(target);
                 let expired = BanExpired {
                     id: record.id,
                     target,
                 };
-                self.then(Change::Remove(target), target, move |metrics| {
+                self.then(Change::end(record.id), target, move |metrics| {
                     expired.emit(metrics);
                 });
             }
@@ -362,40 +265,6 @@ impl Keeper {
         self.store.close();
     }
 
-    /// Ends what would end next anyway, where a new ban of `target` finds no room.
-    fn make_room(&mut self, target: Prefix) {
-        let class = Class::of(target, Standing::Banned);
-        if self.is_banned(target) {
-            return;
-        }
-        while self.deadlines.is_full(class) {
-            if !self.evict(class, None, target) {
-                return;
-            }
-        }
-    }
-
-    /// Ends the ban of a class that ends next, for `favoured`; whether there was one.
-    fn evict(&mut self, class: Class, only: Option<Prefix>, favoured: Prefix) -> bool {
-        let victim = self.deadlines.soonest(class, only);
-        let Some(record) = victim.and_then(|victim| self.release(victim)) else {
-            return false;
-        };
-        let target = record.target;
-        self.evicted += 1;
-        self.free(target);
-        let evicted = BanEvicted {
-            id: record.id,
-            target,
-            until: record.until,
-            favoured,
-        };
-        self.then(Change::Remove(target), target, move |metrics| {
-            evicted.emit(metrics);
-        });
-        true
-    }
-
     pub(super) fn new_record(
         &mut self,
         target: Prefix,
@@ -411,7 +280,7 @@ impl Keeper {
             target,
             standing,
             reason,
-            note: String::new(),
+            note: Arc::default(),
             placed_by: PlacedBy::Auto,
             repeat,
             since,
@@ -431,14 +300,24 @@ impl Keeper {
         reply: Option<Reply<BanRecord>>,
     ) {
         self.enforce(&mut record, duration);
-        self.hold(record.clone(), duration, now);
-        self.announce(record, reply);
+        let record = Arc::new(record);
+        let replaced = self.hold(Arc::clone(&record), duration, now);
+        self.announce(record, replaced, reply);
     }
 
-    /// Saves a ban that is in force, then emits and answers.
-    fn announce(&mut self, record: BanRecord, reply: Option<Reply<BanRecord>>) {
+    /// Saves a ban that is in force, in the place of the one with the number `replaced`; then
+    /// emits and answers.
+    pub(super) fn announce(
+        &mut self,
+        record: Arc<BanRecord>,
+        replaced: Option<u64>,
+        reply: Option<Reply<BanRecord>>,
+    ) {
         let metrics = self.metrics.clone();
-        let change = Change::Put(record.clone());
+        let change = Change {
+            ended: replaced.into_iter().collect(),
+            begun: vec![Arc::clone(&record)],
+        };
         let done = move |saved: Result<(), &str>| {
             BanPlaced {
                 id: record.id,
@@ -453,81 +332,55 @@ impl Keeper {
             let saved = reported(&metrics, record.target, saved);
             if let Some(reply) = reply {
                 // Who asked may have gone.
-                let _ = reply.send(saved.map(|()| record));
+                let _ = reply.send(saved.map(|()| BanRecord::clone(&record)));
             }
         };
         self.effects.push((Some(change), Box::new(done)));
     }
 
-    pub(super) fn enforce(&mut self, record: &mut BanRecord, remaining: Duration) {
-        self.make_room(record.target);
-        let ban = KernelBan {
-            target: record.target,
-            id: record.id,
-            reason: record.reason.code(),
-            remaining,
-        };
-        let mut told = self.kernel.ban(&ban);
-        // The kernel may hold what this process doesn't know of. One is enough: it had no room
-        // for one more.
-        if let Err(KernelError::Full { .. }) = told
-            && self.evict(
-                Class::of(ban.target, Standing::Banned),
-                Some(ban.target),
-                ban.target,
-            )
-        {
-            told = self.kernel.ban(&ban);
-        }
-        if let Err(error) = told {
-            record.kernel_refused = true;
-            BanNotInKernel {
-                target: record.target,
-                error: &error,
-            }
-            .emit(&self.metrics);
-        }
-    }
-
-    /// Frees the kernel's entry of something that is over there anyway.
-    fn free(&self, target: Prefix) {
-        if let Err(error) = self.kernel.lift(target) {
-            self.kernel_failed(KERNEL_LIFT, &error);
-        }
-    }
-
-    fn kernel_failed(&self, request: &'static str, error: &dyn std::fmt::Display) {
-        KernelRequestFailed { request, error }.emit(&self.metrics);
-    }
-
-    pub(super) fn hold(&mut self, record: BanRecord, duration: Duration, now: Duration) {
-        let target = record.target;
-        self.release(target);
+    /// Takes a ban or throttling up; the number of the ban that it takes the place of.
+    pub(super) fn hold(
+        &mut self,
+        record: Arc<BanRecord>,
+        duration: Duration,
+        now: Duration,
+    ) -> Option<u64> {
+        let (target, id) = (record.target, record.id);
         let deadline = now.saturating_add(duration);
         self.view.set(target, record.standing);
         if record.standing == Standing::Banned {
             self.metrics.fields().bans.inc();
         }
         let class = Class::of(target, record.standing);
-        self.deadlines.insert(class, deadline, target);
-        self.held.insert(target, Held { record, deadline });
         self.changed = true;
+        let old = self.held.insert(&self.view, Held { record, deadline });
+        let replaced = old.and_then(|old| self.forget(&old));
+        self.deadlines.insert(class, deadline, id, target);
+        replaced
     }
 
-    fn release(&mut self, target: Prefix) -> Option<BanRecord> {
-        let Held { record, deadline } = self.held.remove(&target)?;
-        let class = Class::of(target, record.standing);
-        self.deadlines.remove(class, deadline, target);
+    pub(super) fn release(&mut self, target: Prefix) -> Option<Arc<BanRecord>> {
+        let held = self.held.remove(&self.view, target)?;
+        self.forget(&held);
         self.view.remove(target);
-        if record.standing == Standing::Banned {
-            self.metrics.fields().bans.dec();
-        }
         self.changed = true;
-        Some(record)
+        Some(held.record)
+    }
+
+    /// Counts out what is no longer held; its number if it was a ban.
+    fn forget(&mut self, held: &Held) -> Option<u64> {
+        let record = &held.record;
+        let class = Class::of(record.target, record.standing);
+        self.deadlines.remove(class, held.deadline, record.id);
+        let banned = record.standing == Standing::Banned;
+        banned.then(|| {
+            self.metrics.fields().bans.dec();
+            record.id
+        })
     }
 
     /// Saves a change, then emits.
-    fn then(
+    pub(super) fn then(
         &mut self,
         change: Change,
         target: Prefix,
@@ -559,7 +412,7 @@ fn reported(metrics: &Metrics, target: Prefix, saved: Result<(), &str>) -> Resul
 }
 
 /// Whole seconds, rounded up: no ban is shown to end before it does.
-fn seconds(duration: Duration) -> u64 {
+pub(super) fn seconds(duration: Duration) -> u64 {
     duration
         .as_secs()
         .saturating_add(u64::from(duration.subsec_nanos() > 0))

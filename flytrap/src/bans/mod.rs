@@ -10,9 +10,12 @@
 //! gateway runs; the database holds wall time, and a start translates what is left.
 
 mod deadlines;
+mod enforce;
+mod held;
 mod import;
 mod keeper;
 mod record;
+mod resume;
 mod store;
 mod view;
 
@@ -25,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use self::deadlines::Capacity;
+use self::import::Sorted;
 use self::keeper::{Keeper, Reply, Report};
 use self::view::{Board, View};
 use crate::events::KernelRequestFailed;
@@ -135,7 +139,7 @@ enum Order {
         reply: Reply<BanRecord>,
     },
     Import {
-        list: ImportList,
+        list: Sorted,
         reply: Reply<Imported>,
     },
     Lift {
@@ -268,6 +272,9 @@ impl Bans {
     /// Bans everyone on a list, each as [`add`](Self::add) does; what the allowlist holds in
     /// whole or part is skipped unless forced. Answers once all of it is on disk.
     pub async fn import(&self, list: ImportList) -> Result<Imported, BanError> {
+        let view = self.board.view.load_full();
+        let list = tokio::task::spawn_blocking(move || Sorted::new(list, &view));
+        let list = list.await.map_err(|_| BanError::Stopped)?;
         self.order(|reply| Order::Import { list, reply }).await
     }
 

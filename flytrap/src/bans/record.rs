@@ -1,5 +1,7 @@
 //! Bans as they are shown and stored.
 
+use std::sync::Arc;
+
 use crate::kernel::PacketCount;
 use crate::metrics::{BY_OPERATOR, BY_RULE};
 use crate::offence::Reason;
@@ -58,7 +60,7 @@ pub struct BanRecord {
     /// What for.
     pub reason: Reason,
     /// What the operator wrote; may be empty.
-    pub note: String,
+    pub note: Arc<str>,
     /// Who placed it.
     pub placed_by: PlacedBy,
     /// The how manieth in a row of this source, from 1.

@@ -3,9 +3,13 @@
 //! Nothing waits for the disk but those who asked to: a ban is in the kernel before it is queued
 //! here. Changes that queue up while the disk is busy share one transaction, which is on the disk
 //! (`synchronous=FULL`) before any of them is reported as done.
+//!
+//! Rows are found by the number of their ban, which only rises: new ones go to the end of the
+//! table, whatever their targets. An index of targets would have them written all over the file.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,14 +17,29 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, params};
 
 use super::record::{BanRecord, PlacedBy, Standing};
-use crate::types::{Prefix, UnixTime};
+use crate::types::UnixTime;
 
 /// The layout that this version reads and writes.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 /// Changes waiting for the disk; further ones are reported as not saved.
 const QUEUE: usize = 1 << 16;
 /// Changes in one transaction.
-const BATCH: usize = 1024;
+const BATCH: usize = 8192;
+
+const TABLES: &str = "
+    CREATE TABLE bans (
+        id        INTEGER PRIMARY KEY,
+        target    TEXT NOT NULL,
+        reason    TEXT NOT NULL,
+        note      TEXT NOT NULL,
+        operator  INTEGER NOT NULL,
+        repeat    INTEGER NOT NULL,
+        since     INTEGER NOT NULL,
+        until     INTEGER NOT NULL
+    ) STRICT;
+    -- One row: the highest number ever given, also when its ban is over.
+    CREATE TABLE numbers (last_id INTEGER NOT NULL) STRICT;
+";
 
 /// Why the database of bans can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -122,38 +141,38 @@ fn open(path: &Path) -> Result<BansStore, StoreError> {
     if health != "ok" {
         return Err(damaged(health));
     }
-    match connection
+    let found = connection
         .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .map_err(explain)?
-    {
-        0 => connection
-            .execute_batch(&format!(
-                "BEGIN IMMEDIATE;
-                 CREATE TABLE bans (
-                     id        INTEGER PRIMARY KEY AUTOINCREMENT,
-                     target    TEXT NOT NULL UNIQUE,
-                     reason    TEXT NOT NULL,
-                     note      TEXT NOT NULL,
-                     operator  INTEGER NOT NULL,
-                     repeat    INTEGER NOT NULL,
-                     since     INTEGER NOT NULL,
-                     until     INTEGER NOT NULL
-                 ) STRICT;
-                 PRAGMA user_version = {SCHEMA};
-                 COMMIT;"
-            ))
-            .map_err(explain)?,
-        SCHEMA => {}
-        found => {
+        .map_err(explain)?;
+    let change = match found {
+        0 => Some(format!("{TABLES} INSERT INTO numbers VALUES (0);")),
+        // Found its rows by their targets, and kept the last number in SQLite's own table.
+        1 => Some(format!(
+            "ALTER TABLE bans RENAME TO bans1;
+             {TABLES}
+             INSERT INTO bans SELECT * FROM bans1;
+             INSERT INTO numbers SELECT coalesce(max(seq), 0) FROM sqlite_sequence;
+             DROP TABLE bans1;"
+        )),
+        SCHEMA => None,
+        _ => {
             return Err(StoreError::Newer {
                 path: path.to_owned(),
                 found,
             });
         }
+    };
+    if let Some(change) = change {
+        connection
+            .execute_batch(&format!(
+                "BEGIN IMMEDIATE; {change} PRAGMA user_version = {SCHEMA}; COMMIT;"
+            ))
+            .map_err(explain)?;
     }
     let last_id = connection
         .query_row(
-            "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'bans'",
+            "SELECT max(coalesce((SELECT max(last_id) FROM numbers), 0),
+                        coalesce((SELECT max(id) FROM bans), 0))",
             [],
             |row| row.get(0),
         )
@@ -211,14 +230,22 @@ where
     })
 }
 
-/// What is to change on disk.
-pub(super) enum Change {
-    /// This is now the ban of its target.
-    Put(BanRecord),
-    /// These are now the bans of their targets.
-    PutAll(Vec<BanRecord>),
-    /// This target has none any more.
-    Remove(Prefix),
+/// What is to change on disk: all of it at once, or nothing.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    /// The numbers of bans that are over.
+    pub(super) ended: Vec<u64>,
+    /// New bans.
+    pub(super) begun: Vec<Arc<BanRecord>>,
+}
+
+impl Change {
+    pub(super) fn end(id: u64) -> Self {
+        Self {
+            ended: vec![id],
+            begun: Vec::new(),
+        }
+    }
 }
 
 /// Runs once a change is on disk, or with why it isn't.
@@ -235,7 +262,7 @@ impl Store {
         let (queue, changes) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("flytrap-bans-db".to_owned())
-            .spawn(move || write(connection, &changes))?;
+            .spawn(move || write_queued(connection, &changes))?;
         Ok(Self { queue, thread })
     }
 
@@ -256,7 +283,7 @@ impl Store {
     }
 }
 
-fn write(mut connection: Connection, changes: &Receiver<(Change, Done)>) {
+fn write_queued(mut connection: Connection, changes: &Receiver<(Change, Done)>) {
     while let Ok(first) = changes.recv() {
         let batch: Vec<_> = std::iter::once(first)
             .chain(changes.try_iter().take(BATCH - 1))
@@ -274,32 +301,36 @@ fn commit<'a>(
     changes: impl Iterator<Item = &'a Change>,
 ) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
-    for change in changes {
-        match change {
-            Change::Put(ban) => put(&transaction, ban)?,
-            Change::PutAll(bans) => bans.iter().try_for_each(|ban| put(&transaction, ban))?,
-            Change::Remove(target) => {
-                transaction
-                    .prepare_cached("DELETE FROM bans WHERE target = ?")?
-                    .execute([target.to_string()])?;
+    {
+        let mut end = transaction.prepare_cached("DELETE FROM bans WHERE id = ?")?;
+        let mut begin = transaction
+            .prepare_cached("INSERT OR REPLACE INTO bans VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?;
+        let mut number =
+            transaction.prepare_cached("UPDATE numbers SET last_id = ?1 WHERE last_id < ?1")?;
+        let mut last_id = 0;
+        let mut target = String::new();
+        for change in changes {
+            for id in &change.ended {
+                end.execute([id])?;
+            }
+            for ban in &change.begun {
+                target.clear();
+                // Writing to a String doesn't fail.
+                let _ = write!(target, "{}", ban.target);
+                begin.execute(params![
+                    ban.id,
+                    target,
+                    ban.reason.as_str(),
+                    ban.note,
+                    ban.placed_by == PlacedBy::Operator,
+                    ban.repeat,
+                    ban.since.0,
+                    ban.until.0,
+                ])?;
+                last_id = last_id.max(ban.id);
             }
         }
+        number.execute([last_id])?;
     }
     transaction.commit()
-}
-
-fn put(connection: &Connection, ban: &BanRecord) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO bans VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?
-        .execute(params![
-            ban.id,
-            ban.target.to_string(),
-            ban.reason.as_str(),
-            ban.note,
-            ban.placed_by == PlacedBy::Operator,
-            ban.repeat,
-            ban.since.0,
-            ban.until.0,
-        ])
-        .map(drop)
 }

@@ -12,7 +12,7 @@ use crate::types::Prefix;
 
 /// The parts that the table of standings is copied in: what a batch changes is copied, what it
 /// doesn't is shared with the view before.
-const SHARDS: usize = 256;
+pub(super) const SHARDS: usize = 256;
 
 /// All standings at one moment. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! The maps that hold the bans.
 
 use std::collections;
+use std::iter::zip;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -12,25 +13,22 @@ use flytrap_common::abi::{
     Address4, Ban, MAP_BAN4, MAP_BAN6, MAP_BANNET4, MAP_BANNET6, MAP_FILTER4, MAP_FILTER6,
     Network6, Trie4, Trie6,
 };
+use flytrap_common::batch;
 use flytrap_common::filter::Bits;
-use rustix::io::Errno;
 
 use super::error::KernelError;
-use super::filter::Filter;
+use super::filter::{self, Filter};
 use super::tables::{
-    errno, insert_error, nanoseconds, now, prefix4, prefix6, removed, take_map, trie_key,
+    insert_error, nanoseconds, now, prefix4, prefix6, removed, take_map, trie_key,
 };
 use super::{ActiveBan, KernelBan, PacketCount};
 use crate::types::Prefix;
 
-/// `BPF_NOEXIST`: insert, and fail with `EEXIST` where there is an entry.
-const ONLY_NEW: u64 = 1;
-
 /// The bans, and the filters in front of the exact ones.
 pub(super) struct BanTables {
     maps: BanMaps,
-    filter4: Filter,
-    filter6: Filter,
+    filter4: Filter<Address4>,
+    filter6: Filter<Network6>,
 }
 
 /// The maps alone, to be read.
@@ -39,6 +37,18 @@ pub(super) struct BanMaps {
     ban6: HashMap<MapData, Network6, Ban>,
     bannet4: LpmTrie<MapData, Trie4, Ban>,
     bannet6: LpmTrie<MapData, Trie6, Ban>,
+}
+
+impl filter::Key for Address4 {
+    fn bits(self) -> Bits {
+        Bits::of_address4(self.address)
+    }
+}
+
+impl filter::Key for Network6 {
+    fn bits(self) -> Bits {
+        Bits::of_network6(self.network)
+    }
 }
 
 /// Where a prefix has its place.
@@ -76,16 +86,14 @@ impl BanTables {
             bannet4: take_map(ebpf, MAP_BANNET4)?,
             bannet6: take_map(ebpf, MAP_BANNET6)?,
         };
-        let bits4 = maps.ban4.keys().map(|key| {
-            key.map(|key| Bits::of_address4(key.address))
-                .map_err(KernelError::map(MAP_BAN4))
-        });
-        let bits6 = maps.ban6.keys().map(|key| {
-            key.map(|key| Bits::of_network6(key.network))
-                .map_err(KernelError::map(MAP_BAN6))
-        });
-        let filter4 = Filter::new(take_map(ebpf, MAP_FILTER4)?, MAP_FILTER4, bits4)?;
-        let filter6 = Filter::new(take_map(ebpf, MAP_FILTER6)?, MAP_FILTER6, bits6)?;
+        let map = take_map(ebpf, MAP_FILTER4)?;
+        let keys = maps.ban4.keys();
+        let keys = keys.map(|key| key.map_err(KernelError::map(MAP_BAN4)));
+        let filter4 = Filter::new(map, MAP_FILTER4, keys)?;
+        let map = take_map(ebpf, MAP_FILTER6)?;
+        let keys = maps.ban6.keys();
+        let keys = keys.map(|key| key.map_err(KernelError::map(MAP_BAN6)));
+        let filter6 = Filter::new(map, MAP_FILTER6, keys)?;
         Ok(Self {
             maps,
             filter4,
@@ -93,39 +101,31 @@ impl BanTables {
         })
     }
 
+    fn exact4(&mut self) -> Exact<'_, Address4> {
+        Exact {
+            map: &mut self.maps.ban4,
+            filter: &mut self.filter4,
+            name: MAP_BAN4,
+        }
+    }
+
+    fn exact6(&mut self) -> Exact<'_, Network6> {
+        Exact {
+            map: &mut self.maps.ban6,
+            filter: &mut self.filter6,
+            name: MAP_BAN6,
+        }
+    }
+
     pub(super) fn maps(&self) -> &BanMaps {
         &self.maps
     }
 
     pub(super) fn ban(&mut self, ban: &KernelBan) -> Result<(), KernelError> {
-        let value = Ban {
-            deadline: now().saturating_add(nanoseconds(ban.remaining)),
-            id: ban.id,
-            packets: 0,
-            bytes: 0,
-            reason: u32::from(ban.reason),
-            bits: u32::from(ban.target.bits()),
-        };
+        let value = value(ban, now());
         match place(ban.target) {
-            Place::Address4(key) => {
-                let bits = Bits::of_address4(key.address);
-                self.filter4.add(bits)?;
-                let placed = insert(&mut self.maps.ban4, MAP_BAN4, key, value);
-                if !matches!(placed, Ok(true)) {
-                    // Counted by the ban that was there, or by none.
-                    self.filter4.remove(bits)?;
-                }
-                placed.map(drop)
-            }
-            Place::Network6(key) => {
-                let bits = Bits::of_network6(key.network);
-                self.filter6.add(bits)?;
-                let placed = insert(&mut self.maps.ban6, MAP_BAN6, key, value);
-                if !matches!(placed, Ok(true)) {
-                    self.filter6.remove(bits)?;
-                }
-                placed.map(drop)
-            }
+            Place::Address4(key) => self.exact4().ban(key, value),
+            Place::Network6(key) => self.exact6().ban(key, value),
             // A trie may answer with a shorter prefix: another ban, so another id.
             Place::Trie4(key) => {
                 let old = self.maps.bannet4.get(&key, 0);
@@ -140,22 +140,32 @@ impl BanTables {
         }
     }
 
+    /// What isn't banned, by its position.
+    pub(super) fn ban_all(&mut self, bans: &[KernelBan]) -> Vec<(usize, KernelError)> {
+        let now = now();
+        let (mut all4, mut all6) = (Many::new(), Many::new());
+        // Singly: those of the tries, and what stopped a batch and whatever was behind that.
+        let mut singly = Vec::new();
+        for (position, ban) in bans.iter().enumerate() {
+            match place(ban.target) {
+                Place::Address4(key) => all4.push(position, key, value(ban, now)),
+                Place::Network6(key) => all6.push(position, key, value(ban, now)),
+                Place::Trie4(_) | Place::Trie6(_) => singly.push(position),
+            }
+        }
+        singly.extend(self.exact4().ban_all(all4));
+        singly.extend(self.exact6().ban_all(all6));
+        let refused = |position: usize| {
+            let result = self.ban(bans.get(position)?);
+            Some((position, result.err()?))
+        };
+        singly.into_iter().filter_map(refused).collect()
+    }
+
     pub(super) fn lift(&mut self, target: Prefix) -> Result<bool, KernelError> {
         match place(target) {
-            Place::Address4(key) => {
-                let was = removed(MAP_BAN4, self.maps.ban4.remove(&key))?;
-                if was {
-                    self.filter4.remove(Bits::of_address4(key.address))?;
-                }
-                Ok(was)
-            }
-            Place::Network6(key) => {
-                let was = removed(MAP_BAN6, self.maps.ban6.remove(&key))?;
-                if was {
-                    self.filter6.remove(Bits::of_network6(key.network))?;
-                }
-                Ok(was)
-            }
+            Place::Address4(key) => self.exact4().lift(key),
+            Place::Network6(key) => self.exact6().lift(key),
             Place::Trie4(key) => removed(MAP_BANNET4, self.maps.bannet4.remove(&key)),
             Place::Trie6(key) => removed(MAP_BANNET6, self.maps.bannet6.remove(&key)),
         }
@@ -204,22 +214,88 @@ impl BanMaps {
     }
 }
 
-/// Whether the ban is a new one; else it took the place of that of the same key.
-fn insert<K: Pod>(
-    map: &mut HashMap<MapData, K, Ban>,
+/// The bans of a hash, behind its filter.
+struct Exact<'a, K> {
+    map: &'a mut HashMap<MapData, K, Ban>,
+    filter: &'a mut Filter<K>,
     name: &'static str,
-    key: K,
-    value: Ban,
-) -> Result<bool, KernelError> {
-    // Nearly all are new: one system call rather than two.
-    match map.insert(key, value, ONLY_NEW) {
-        Ok(()) => Ok(true),
-        Err(error) if errno(&error) == Some(Errno::EXIST) => {
-            let old = map.get(&key, 0);
-            let written = map.insert(key, continued(value, &old), 0);
-            written.map(|()| false).map_err(insert_error(name))
+}
+
+/// Bans for one hash, and where each stands in the list that they come from.
+struct Many<K> {
+    positions: Vec<usize>,
+    keys: Vec<K>,
+    values: Vec<Ban>,
+}
+
+impl<K> Many<K> {
+    fn new() -> Self {
+        Self {
+            positions: Vec::new(),
+            keys: Vec::new(),
+            values: Vec::new(),
         }
-        Err(error) => Err(insert_error(name)(error)),
+    }
+
+    fn push(&mut self, position: usize, key: K, value: Ban) {
+        self.positions.push(position);
+        self.keys.push(key);
+        self.values.push(value);
+    }
+}
+
+impl<K: Pod + filter::Key> Exact<'_, K> {
+    fn ban(self, key: K, mut value: Ban) -> Result<(), KernelError> {
+        // What the filter doesn't count isn't in the table: nearly all bans are new.
+        let new = self.filter.add(&[key])? == [true];
+        if !new {
+            value = continued(value, &self.map.get(&key, 0));
+        }
+        let written = self.map.insert(key, value, 0);
+        if new && written.is_err() {
+            self.filter.remove(key)?;
+        }
+        written.map_err(insert_error(self.name))
+    }
+
+    /// The positions of those that have to be banned singly: that at which the kernel stopped, and
+    /// those behind it.
+    fn ban_all(self, mut many: Many<K>) -> Vec<usize> {
+        let Ok(new) = self.filter.add(&many.keys) else {
+            return many.positions;
+        };
+        for ((key, value), new) in zip(zip(&many.keys, &mut many.values), &new) {
+            if !new {
+                *value = continued(*value, &self.map.get(key, 0));
+            }
+        }
+        let Err(stopped) = batch::update(self.map.map(), &many.keys, &many.values) else {
+            return Vec::new();
+        };
+        for (key, new) in zip(&many.keys, &new).skip(stopped.written) {
+            if *new {
+                // It fails with the bits set, which costs time and no ban.
+                let _ = self.filter.remove(*key);
+            }
+        }
+        many.positions.split_off(stopped.written)
+    }
+
+    fn lift(self, key: K) -> Result<bool, KernelError> {
+        let was = removed(self.name, self.map.remove(&key))?;
+        self.filter.remove(key)?;
+        Ok(was)
+    }
+}
+
+fn value(ban: &KernelBan, now: u64) -> Ban {
+    Ban {
+        deadline: now.saturating_add(nanoseconds(ban.remaining)),
+        id: ban.id,
+        packets: 0,
+        bytes: 0,
+        reason: u32::from(ban.reason),
+        bits: u32::from(ban.target.bits()),
     }
 }
 

@@ -5,101 +5,119 @@
 //! program that reads one meanwhile finds, byte by byte, the old or the new one, and the bits of
 //! every ban in force are in both.
 
-use aya::maps::{Array, MapData};
+use aya::maps::{Array, IterableMap, MapData};
+use flytrap_common::batch;
 use flytrap_common::filter::{Bits, WORDS};
 
 use super::error::KernelError;
 
-/// One filter, and how many bans need each bit of it.
-pub(super) struct Filter {
-    map: Array<MapData, u64>,
-    name: &'static str,
-    words: Vec<u64>,
-    /// Saturating: a bit that 255 bans needed at a time is set for good.
-    needed: Vec<u8>,
+/// A key of exact bans.
+pub(super) trait Key: Copy + Eq {
+    fn bits(self) -> Bits;
 }
 
-impl Filter {
-    /// Over a map that may hold the bits of an earlier start; `bans` are those in force.
+/// One filter, and the keys that it stands for.
+pub(super) struct Filter<K> {
+    map: Array<MapData, u64>,
+    name: &'static str,
+    /// By their word: four on average where there are as many as there may be.
+    keys: Vec<Vec<K>>,
+    /// Words that the map doesn't have yet.
+    changed: Vec<u32>,
+}
+
+impl<K: Key> Filter<K> {
+    /// Over a map that may hold the bits of an earlier start; `keys` are those of the bans in
+    /// force.
     pub(super) fn new(
         map: Array<MapData, u64>,
         name: &'static str,
-        bans: impl Iterator<Item = Result<Bits, KernelError>>,
+        keys: impl Iterator<Item = Result<K, KernelError>>,
     ) -> Result<Self, KernelError> {
         let mut filter = Self {
             map,
             name,
-            words: vec![0; WORDS],
-            needed: vec![0; WORDS * 64],
+            keys: vec![Vec::new(); WORDS],
+            changed: Vec::new(),
         };
-        for bits in bans {
-            filter.count(bits?);
+        for key in keys {
+            filter.insert(key?);
         }
+        filter.changed.clear();
         for position in 0..filter.map.len() {
             let found = filter.map.get(&position, 0);
             let found = found.map_err(KernelError::map(filter.name))?;
             if found != filter.word(position) {
-                filter.publish(position)?;
+                filter.changed.push(position);
             }
         }
+        filter.publish()?;
         Ok(filter)
     }
 
-    /// Before a ban is placed.
-    pub(super) fn add(&mut self, bits: Bits) -> Result<(), KernelError> {
-        if self.count(bits) {
-            self.publish(bits.word)?;
-        }
-        Ok(())
+    /// Before bans of these keys are placed; which of them are new to it. With an error it has
+    /// them all the same.
+    pub(super) fn add(&mut self, keys: &[K]) -> Result<Vec<bool>, KernelError> {
+        let new = keys.iter().map(|key| self.insert(*key)).collect();
+        self.publish()?;
+        Ok(new)
     }
 
     /// After a ban is gone. Fails with the bits set, which costs time and no ban.
-    pub(super) fn remove(&mut self, bits: Bits) -> Result<(), KernelError> {
-        let mut word = self.word(bits.word);
-        for (bit, needed) in self.counts(bits) {
-            *needed -= u8::from((1..u8::MAX).contains(needed));
-            if *needed == 0 {
-                word &= !(1 << bit);
-            }
-        }
-        if self.replace(bits.word, word) {
-            self.publish(bits.word)?;
+    pub(super) fn remove(&mut self, key: K) -> Result<(), KernelError> {
+        let position = key.bits().word;
+        let keys = self.keys.get_mut(index(position));
+        if let Some(keys) = keys
+            && let Some(place) = keys.iter().position(|it| *it == key)
+        {
+            keys.swap_remove(place);
+            self.changed.push(position);
+            self.publish()?;
         }
         Ok(())
     }
 
-    /// Counts a ban in; whether its word changed.
-    fn count(&mut self, bits: Bits) -> bool {
-        for (_, needed) in self.counts(bits) {
-            *needed = needed.saturating_add(1);
+    /// Whether it is new.
+    fn insert(&mut self, key: K) -> bool {
+        let Bits { word, mask } = key.bits();
+        let Some(keys) = self.keys.get_mut(index(word)) else {
+            return false;
+        };
+        if keys.contains(&key) {
+            return false;
         }
-        self.replace(bits.word, self.word(bits.word) | bits.mask)
-    }
-
-    /// The counts of the bits of one ban.
-    fn counts(&mut self, bits: Bits) -> impl Iterator<Item = (usize, &mut u8)> {
-        let first = index(bits.word) * 64;
-        let counts = self.needed.get_mut(first..first + 64).unwrap_or_default();
-        let all = counts.iter_mut().enumerate();
-        all.filter(move |(bit, _)| bits.mask >> bit & 1 == 1)
+        if bits(keys) & mask != mask {
+            self.changed.push(word);
+        }
+        keys.push(key);
+        true
     }
 
     fn word(&self, position: u32) -> u64 {
-        self.words.get(index(position)).copied().unwrap_or_default()
+        self.keys.get(index(position)).map_or(0, |keys| bits(keys))
     }
 
-    fn replace(&mut self, position: u32, word: u64) -> bool {
-        self.words
-            .get_mut(index(position))
-            .is_some_and(|old| std::mem::replace(old, word) != word)
+    /// Writes what has changed. What isn't written is so the next time.
+    fn publish(&mut self) -> Result<(), KernelError> {
+        let changed = self.changed.as_slice();
+        match *changed {
+            [] => return Ok(()),
+            [position] => self.map.set(position, self.word(position), 0),
+            _ => {
+                let words = changed.iter().map(|position| self.word(*position));
+                let words: Vec<u64> = words.collect();
+                batch::update(self.map.map(), changed, &words).map_err(|stopped| stopped.error)
+            }
+        }
+        .map_err(KernelError::map(self.name))?;
+        self.changed.clear();
+        Ok(())
     }
+}
 
-    fn publish(&mut self, position: u32) -> Result<(), KernelError> {
-        let word = self.word(position);
-        self.map
-            .set(position, word, 0)
-            .map_err(KernelError::map(self.name))
-    }
+/// The word that these keys need.
+fn bits<K: Key>(keys: &[K]) -> u64 {
+    keys.iter().fold(0, |word, key| word | key.bits().mask)
 }
 
 fn index(position: u32) -> usize {

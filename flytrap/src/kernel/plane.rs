@@ -310,6 +310,10 @@ impl Blocklist for KernelPlane {
         lock(&self.tables).bans.ban(ban)
     }
 
+    fn ban_all(&self, bans: &[KernelBan]) -> Vec<(usize, KernelError)> {
+        lock(&self.tables).bans.ban_all(bans)
+    }
+
     fn lift(&self, target: Prefix) -> Result<bool, KernelError> {
         lock(&self.tables).bans.lift(target)
     }

@@ -1,11 +1,12 @@
 //! Address prefixes: what bans and the allowlist name.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// A range of addresses in CIDR form, its host bits zero.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Prefix {
     base: IpAddr,
     bits: u8,
@@ -82,6 +83,19 @@ impl Prefix {
     /// Whether the two have an address in common.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.contains(other.base) || other.contains(self.base)
+    }
+}
+
+/// In one or two words: tables of a million prefixes are filled and asked by it.
+impl Hash for Prefix {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self.base {
+            IpAddr::V4(v4) => state.write_u64(u64::from(v4.to_bits()) << 8 | u64::from(self.bits)),
+            IpAddr::V6(v6) => {
+                state.write_u128(v6.to_bits());
+                state.write_u8(self.bits);
+            }
+        }
     }
 }
 

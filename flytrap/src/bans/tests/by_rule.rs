@@ -30,7 +30,7 @@ async fn the_sixth_failure_bans_kernel_first_and_the_fifth_does_not() {
         target: prefix("192.0.2.7"),
         standing: Standing::Banned,
         reason: Reason::Offence(AUTH),
-        note: String::new(),
+        note: Arc::default(),
         placed_by: PlacedBy::Auto,
         repeat: 1,
         since: UnixTime(1_767_225_600),

@@ -31,7 +31,7 @@ async fn a_stuck_disk_delays_no_ban() {
     let machine = Machine::new();
     let (bans, mut task) = machine.try_start().unwrap();
     let (release, stuck) = std::sync::mpsc::channel::<()>();
-    let busy = store::Change::Remove(prefix("192.0.2.1"));
+    let busy = store::Change::end(1);
     let stall = Box::new(move |_: Result<(), &str>| {
         let _ = stuck.recv();
     });

@@ -6,7 +6,7 @@ fn list(targets: impl IntoIterator<Item = Prefix>) -> ImportList {
     ImportList {
         targets: targets.into_iter().collect(),
         duration: Duration::from_hours(24),
-        note: "from a list".to_owned(),
+        note: "from a list".into(),
         force: false,
     }
 }
@@ -66,7 +66,7 @@ async fn a_list_is_as_many_bans_by_hand() {
     let gateway = machine.start();
     let saved = gateway.bans.list().await.unwrap();
     assert_eq!(saved.len(), 10_002);
-    assert!(saved.iter().all(|ban| ban.note == "from a list"));
+    assert!(saved.iter().all(|ban| &*ban.note == "from a list"));
     assert!(machine.kernel.holds("10.0.39.15").is_some());
     gateway.stop().await;
 }
