@@ -4,8 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::rejection::JsonRejection;
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::{BytesRejection, JsonRejection};
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -124,14 +124,21 @@ async fn ban<C: Control>(
 
 async fn import<C: Control>(
     State(control): State<Arc<C>>,
-    request: Result<Json<ImportRequest>, JsonRejection>,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<ImportView>, Problem> {
-    let Json(request) = request.map_err(|rejection| {
+    let body = body.map_err(|rejection| {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
             return Problem::too_large(format!("at most {IMPORT_BYTES} bytes are read: split it"));
         }
-        Problem::from(rejection)
+        Problem::bad_request(rejection.body_text(), "send the list again")
     })?;
+    // A million entries keep nobody waiting.
+    let parsed = tokio::task::spawn_blocking(move || serde_json::from_slice(&body));
+    let parsed = parsed
+        .await
+        .map_err(|_| Problem::unavailable("the gateway is stopping", "wait until it runs again"))?;
+    let request: ImportRequest =
+        parsed.map_err(|error| Problem::bad_request(error.to_string(), "send one JSON object"))?;
     control.import(request).await.map(Json)
 }
 

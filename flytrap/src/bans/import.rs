@@ -16,7 +16,7 @@ use crate::offence::{Reason, Rule};
 use crate::types::Prefix;
 
 /// Bans placed at a time: some milliseconds, and one write of the view and of the disk.
-const PIECE: usize = 4096;
+const PIECE: usize = 8192;
 /// Entries kept out by the allowlist that are told by name.
 const NAMED: usize = 10;
 

@@ -3,7 +3,9 @@
 use std::collections;
 use std::iter::zip;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 use std::os::fd::AsFd;
+use std::thread;
 use std::time::Duration;
 
 use aya::maps::lpm_trie::Key;
@@ -23,6 +25,9 @@ use super::tables::{
 };
 use super::{ActiveBan, KernelBan, PacketCount};
 use crate::types::Prefix;
+
+/// As many bans as take the kernel much longer than it takes to start a thread.
+const WORTH_A_THREAD: usize = 1024;
 
 /// The bans, and the filters in front of the exact ones.
 pub(super) struct BanTables {
@@ -140,7 +145,7 @@ impl BanTables {
         }
     }
 
-    /// What isn't banned, by its position.
+    /// None of them is there under the same id. What isn't banned, by its position.
     pub(super) fn ban_all(&mut self, bans: &[KernelBan]) -> Vec<(usize, KernelError)> {
         let now = now();
         let (mut all4, mut all6) = (Many::new(), Many::new());
@@ -258,27 +263,25 @@ impl<K: Pod + filter::Key> Exact<'_, K> {
         written.map_err(insert_error(self.name))
     }
 
-    /// The positions of those that have to be banned singly: that at which the kernel stopped, and
-    /// those behind it.
-    fn ban_all(self, mut many: Many<K>) -> Vec<usize> {
+    /// The positions of those that have to be banned singly: where the kernel stopped, and what is
+    /// behind.
+    fn ban_all(self, many: Many<K>) -> Vec<usize> {
         let Ok(new) = self.filter.add(&many.keys) else {
             return many.positions;
         };
-        for ((key, value), new) in zip(zip(&many.keys, &mut many.values), &new) {
-            if !new {
-                *value = continued(*value, &self.map.get(key, 0));
-            }
-        }
-        let Err(stopped) = batch::update(self.map.map(), &many.keys, &many.values) else {
-            return Vec::new();
-        };
-        for (key, new) in zip(&many.keys, &new).skip(stopped.written) {
-            if *new {
+        let written = update(self.map.map(), &many.keys, &many.values);
+        let entries = zip(zip(many.positions, many.keys), new).enumerate();
+        let mut singly = Vec::new();
+        for (_, ((position, key), new)) in
+            entries.filter(|(n, _)| !written.iter().any(|part| part.contains(n)))
+        {
+            singly.push(position);
+            if new {
                 // It fails with the bits set, which costs time and no ban.
-                let _ = self.filter.remove(*key);
+                let _ = self.filter.remove(key);
             }
         }
-        many.positions.split_off(stopped.written)
+        singly
     }
 
     fn lift(self, key: K) -> Result<bool, KernelError> {
@@ -286,6 +289,27 @@ impl<K: Pod + filter::Key> Exact<'_, K> {
         self.filter.remove(key)?;
         Ok(was)
     }
+}
+
+/// Writes two halves at a time, as the time goes by waiting for memory; what is written of each.
+fn update<K: Pod + Sync>(map: &MapData, keys: &[K], values: &[Ban]) -> [Range<usize>; 2] {
+    let half = |keys: &[K], values: &[Ban]| match batch::update(map, keys, values) {
+        Ok(()) => keys.len(),
+        Err(stopped) => stopped.written,
+    };
+    if keys.len() < WORTH_A_THREAD {
+        return [0..half(keys, values), 0..0];
+    }
+    let middle = keys.len() / 2;
+    let (keys, behind) = keys.split_at(middle);
+    let (values, values_behind) = values.split_at(middle);
+    thread::scope(|scope| {
+        let helper = thread::Builder::new().spawn_scoped(scope, || half(behind, values_behind));
+        let written = half(keys, values);
+        // Without a helper they are placed singly.
+        let behind = helper.map_or(0, |helper| helper.join().unwrap_or(0));
+        [0..written, middle..middle + behind]
+    })
 }
 
 fn value(ban: &KernelBan, now: u64) -> Ban {

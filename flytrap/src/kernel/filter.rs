@@ -12,7 +12,7 @@ use flytrap_common::filter::{Bits, WORDS};
 use super::error::KernelError;
 
 /// A key of exact bans.
-pub(super) trait Key: Copy + Eq {
+pub(super) trait Key: Copy + Eq + Sync {
     fn bits(self) -> Bits;
 }
 
@@ -22,8 +22,9 @@ pub(super) struct Filter<K> {
     name: &'static str,
     /// By their word: four on average where there are as many as there may be.
     keys: Vec<Vec<K>>,
-    /// Words that the map doesn't have yet.
-    changed: Vec<u32>,
+    /// Positions and words that the map doesn't have yet, in turn.
+    positions: Vec<u32>,
+    words: Vec<u64>,
 }
 
 impl<K: Key> Filter<K> {
@@ -38,17 +39,20 @@ impl<K: Key> Filter<K> {
             map,
             name,
             keys: vec![Vec::new(); WORDS],
-            changed: Vec::new(),
+            positions: Vec::new(),
+            words: Vec::new(),
         };
         for key in keys {
             filter.insert(key?);
         }
-        filter.changed.clear();
-        for position in 0..filter.map.len() {
+        filter.clear();
+        for (position, keys) in (0..).zip(&filter.keys) {
             let found = filter.map.get(&position, 0);
             let found = found.map_err(KernelError::map(filter.name))?;
-            if found != filter.word(position) {
-                filter.changed.push(position);
+            let word = bits(keys);
+            if found != word {
+                filter.positions.push(position);
+                filter.words.push(word);
             }
         }
         filter.publish()?;
@@ -71,7 +75,8 @@ impl<K: Key> Filter<K> {
             && let Some(place) = keys.iter().position(|it| *it == key)
         {
             keys.swap_remove(place);
-            self.changed.push(position);
+            self.positions.push(position);
+            self.words.push(bits(keys));
             self.publish()?;
         }
         Ok(())
@@ -79,39 +84,42 @@ impl<K: Key> Filter<K> {
 
     /// Whether it is new.
     fn insert(&mut self, key: K) -> bool {
-        let Bits { word, mask } = key.bits();
-        let Some(keys) = self.keys.get_mut(index(word)) else {
+        let Bits {
+            word: position,
+            mask,
+        } = key.bits();
+        let Some(keys) = self.keys.get_mut(index(position)) else {
             return false;
         };
         if keys.contains(&key) {
             return false;
         }
-        if bits(keys) & mask != mask {
-            self.changed.push(word);
-        }
+        let word = bits(keys);
         keys.push(key);
+        if word & mask != mask {
+            self.positions.push(position);
+            self.words.push(word | mask);
+        }
         true
-    }
-
-    fn word(&self, position: u32) -> u64 {
-        self.keys.get(index(position)).map_or(0, |keys| bits(keys))
     }
 
     /// Writes what has changed. What isn't written is so the next time.
     fn publish(&mut self) -> Result<(), KernelError> {
-        let changed = self.changed.as_slice();
-        match *changed {
-            [] => return Ok(()),
-            [position] => self.map.set(position, self.word(position), 0),
-            _ => {
-                let words = changed.iter().map(|position| self.word(*position));
-                let words: Vec<u64> = words.collect();
-                batch::update(self.map.map(), changed, &words).map_err(|stopped| stopped.error)
+        match (self.positions.as_slice(), self.words.as_slice()) {
+            ([], _) => return Ok(()),
+            ([position], [word]) => self.map.set(*position, word, 0),
+            (positions, words) => {
+                batch::update(self.map.map(), positions, words).map_err(|stopped| stopped.error)
             }
         }
         .map_err(KernelError::map(self.name))?;
-        self.changed.clear();
+        self.clear();
         Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.positions.clear();
+        self.words.clear();
     }
 }
 

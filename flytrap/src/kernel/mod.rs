@@ -116,8 +116,8 @@ pub trait Blocklist: Send + Sync + 'static {
     /// keeps its counters, but for packets that are counted meanwhile; a new id starts from zero.
     fn ban(&self, ban: &KernelBan) -> Result<(), KernelError>;
 
-    /// Bans all of these, each as [`ban`](Self::ban) does, in no order. What isn't banned, by its
-    /// position, and why.
+    /// Bans all of these, under ids that no ban had before, in no order. Returns what isn't banned:
+    /// its position and why.
     fn ban_all(&self, bans: &[KernelBan]) -> Vec<(usize, KernelError)> {
         let results = bans.iter().map(|ban| self.ban(ban)).enumerate();
         results

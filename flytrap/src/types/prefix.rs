@@ -163,8 +163,22 @@ impl serde::Serialize for Prefix {
 
 impl<'de> serde::Deserialize<'de> for Prefix {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        deserializer.deserialize_str(PrefixText)
+    }
+}
+
+/// Reads the text where it lies: lists have a million.
+struct PrefixText;
+
+impl serde::de::Visitor<'_> for PrefixText {
+    type Value = Prefix;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an address or a prefix, as text")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Prefix, E> {
+        text.parse().map_err(E::custom)
     }
 }
 

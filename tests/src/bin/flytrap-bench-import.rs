@@ -32,6 +32,8 @@ struct Import {
     on_disk: f64,
     /// Of `in_force`: what came after the gateway had the list.
     gateway: f64,
+    /// What the gateway's threads computed for it, on all processors.
+    computed: f64,
 }
 
 fn main() -> ExitCode {
@@ -78,6 +80,7 @@ fn list(entries: u32) -> Result<String> {
 
 fn import(world: &World, file: &Path, entries: u32, replaced: u32) -> Result<Import> {
     let file = file.to_str().context("a path that isn't UTF-8")?;
+    let before = computed(world)?;
     let begin = Instant::now();
     let told = world
         .gateway
@@ -100,25 +103,32 @@ fn import(world: &World, file: &Path, entries: u32, replaced: u32) -> Result<Imp
         in_force: on_disk - (saved - gateway),
         on_disk,
         gateway,
+        computed: computed(world)? - before,
     })
 }
 
+/// Processor time of the gateway so far, in seconds.
+fn computed(world: &World) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", world.gateway.id()))?;
+    // See proc_pid_stat(5): the name, in parentheses, is the second field; utime and stime are the
+    // 14th and 15th.
+    let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks = ticks.map(str::parse::<u32>).sum::<Result<u32, _>>()?;
+    // USER_HZ, the same on every machine that runs FlyTrap.
+    Ok(f64::from(ticks) / 100.0)
+}
+
 fn report(what: &str, entries: u32, imports: &[Import]) {
-    let rows = [
-        (
-            "command → in force",
-            imports.iter().map(|one| one.in_force).collect(),
-        ),
-        (
-            "  of it the gateway",
-            imports.iter().map(|one| one.gateway).collect(),
-        ),
-        (
-            "command → on disk",
-            imports.iter().map(|one| one.on_disk).collect::<Vec<f64>>(),
-        ),
+    type Column = fn(&Import) -> f64;
+    let rows: [(&str, Column); 4] = [
+        ("command → in force", |one| one.in_force),
+        ("  of it the gateway", |one| one.gateway),
+        ("command → on disk", |one| one.on_disk),
+        ("processor time of the gateway", |one| one.computed),
     ];
-    for (row, mut seconds) in rows {
+    for (row, column) in rows {
+        let mut seconds: Vec<f64> = imports.iter().map(column).collect();
         seconds.sort_by(f64::total_cmp);
         let at = |index: usize| seconds.get(index).copied().unwrap_or(f64::NAN);
         let (median, last) = (at(seconds.len() / 2), seconds.len().saturating_sub(1));
