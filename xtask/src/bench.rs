@@ -17,6 +17,12 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 20)]
         rounds: u32,
     },
+    /// How fast a list of a million addresses is in force
+    Import {
+        /// How often
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+    },
     /// What judging a packet costs, beside an empty program, xdp-filter, nftables and ipset
     Xdp {
         /// Few rounds: to see that it works
@@ -35,6 +41,10 @@ pub(crate) fn bench(which: &Bench) -> Result<ExitCode> {
     match which {
         Bench::Ban { rounds } => run::laboratory(
             "flytrap-bench-ban",
+            &["--rounds".to_owned(), rounds.to_string()],
+        ),
+        Bench::Import { rounds } => run::laboratory(
+            "flytrap-bench-import",
             &["--rounds".to_owned(), rounds.to_string()],
         ),
         Bench::Xdp { quick, json, check } => xdp(*quick, json.as_deref(), *check),

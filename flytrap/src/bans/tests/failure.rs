@@ -121,3 +121,39 @@ fn databases_that_cannot_be_used_are_told_at_start() {
     std::fs::create_dir(database(&nowhere)).unwrap();
     assert!(start_error(&nowhere).contains("can't be used"));
 }
+
+#[tokio::test]
+async fn a_database_of_the_first_layout_is_taken_over() {
+    let machine = Machine::new();
+    sql(
+        &database(&machine),
+        "CREATE TABLE bans (
+             id        INTEGER PRIMARY KEY AUTOINCREMENT,
+             target    TEXT NOT NULL UNIQUE,
+             reason    TEXT NOT NULL,
+             note      TEXT NOT NULL,
+             operator  INTEGER NOT NULL,
+             repeat    INTEGER NOT NULL,
+             since     INTEGER NOT NULL,
+             until     INTEGER NOT NULL
+         ) STRICT;
+         INSERT INTO bans VALUES
+             (3, '192.0.2.7', 'by-hand', 'a note', 1, 1, 1767225600, 1767226200),
+             (9, '192.0.2.8', 'auth-failed', '', 0, 2, 1767225600, 1767226200);
+         DELETE FROM bans WHERE id = 9;
+         PRAGMA user_version = 1;",
+    );
+    for _ in 0..2 {
+        let gateway = machine.start();
+        let bans = gateway.bans.list().await.unwrap();
+        assert_eq!((bans.len(), bans[0].id, &*bans[0].note), (1, 3, "a note"));
+        assert_eq!(standing(&gateway.bans, "192.0.2.7"), Standing::Banned);
+        gateway.stop().await;
+    }
+    let gateway = machine.start();
+    let added = gateway
+        .bans
+        .add(prefix("192.0.2.9"), TEN_MINUTES, String::new(), false);
+    assert_eq!(added.await.unwrap().id, 10, "no number is given twice");
+    gateway.stop().await;
+}

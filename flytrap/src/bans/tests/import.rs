@@ -118,3 +118,64 @@ async fn a_list_says_what_the_disk_and_the_limits_say() {
     assert_eq!(gateway.bans.import(short).await, Err(BanError::Duration));
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_list_again_takes_the_place_of_itself_also_on_disk() {
+    let machine = Machine::new();
+    let gateway = machine.start();
+    gateway.bans.import(list(numbered(9000))).await.unwrap();
+    let again = gateway.bans.import(list(numbered(9000))).await.unwrap();
+    assert_eq!((again.placed, again.replaced), (9000, 9000));
+    assert!(gateway.sample("bans 9000"));
+    let before = gateway.bans.list().await.unwrap();
+    gateway.stop().await;
+    let saved = machine.open().records;
+    assert_eq!(saved.len(), 9000);
+    assert!(saved.iter().zip(&before).all(|(a, b)| a.id == b.id));
+}
+
+#[tokio::test]
+async fn a_list_ends_what_ends_first_itself_included() {
+    for (minutes, left) in [
+        (60, ["10.0.0.0", "10.0.0.1"]),
+        (5, ["10.0.0.1", "192.0.2.9"]),
+    ] {
+        let mut machine = Machine::new();
+        machine.capacity.sources = 2;
+        let gateway = machine.start();
+        for (target, minutes) in [("192.0.2.8", 10), ("192.0.2.9", 30)] {
+            let duration = Duration::from_mins(minutes);
+            let ban = gateway
+                .bans
+                .add(prefix(target), duration, String::new(), false);
+            ban.await.unwrap();
+        }
+        // One after the other, so that the order is known.
+        for target in ["10.0.0.0", "10.0.0.1"] {
+            let one = ImportList {
+                duration: Duration::from_mins(minutes),
+                ..list([prefix(target)])
+            };
+            assert_eq!(gateway.bans.import(one).await.unwrap().evicted, 1);
+        }
+        let bans = gateway.bans.list().await.unwrap();
+        let mut targets: Vec<String> = bans.iter().map(|ban| ban.target.to_string()).collect();
+        targets.sort_unstable();
+        assert_eq!(targets, left);
+        gateway.stop().await;
+
+        // The same in one piece: the last is in force, and so many have ended.
+        let mut machine = Machine::new();
+        machine.capacity.sources = 2;
+        let gateway = machine.start();
+        let pair = ImportList {
+            duration: Duration::from_mins(minutes),
+            ..list(numbered(5))
+        };
+        let imported = gateway.bans.import(pair).await.unwrap();
+        assert_eq!((imported.placed, imported.evicted), (5, 3));
+        assert_eq!(machine.kernel.bans.lock().unwrap().len(), 2);
+        gateway.stop().await;
+        assert_eq!(machine.open().records.len(), 2);
+    }
+}
