@@ -7,11 +7,11 @@ use std::path::Path;
 use crate::bans::BansSettings;
 use crate::config::{self, Config};
 use crate::identity::LoginRules;
-use crate::kernel::{KernelSettings, Limit, Limits, Mode};
+use crate::kernel::{CountryScope, KernelSettings, Limit, Limits, Mode};
 use crate::mirror::MirrorSettings;
 use crate::policy::Admit;
 use crate::types::Deployment;
-use crate::{mqtt, proxy, session};
+use crate::{geo, mqtt, proxy, session};
 
 /// Clocks of devices may be this many seconds ahead.
 const MAX_SKEW: u64 = 120;
@@ -44,7 +44,14 @@ pub(super) fn kernel(config: &Config, bound: &[SocketAddr]) -> KernelSettings {
         guarded_ports: bound.iter().map(SocketAddr::port).collect(),
         bans_on_guarded_ports: config.xdp.ban_scope == config::Scope::GuardedPorts,
         pass_evasions: config.xdp.evasions == config::Evasions::Pass,
-        countries: None,
+        countries: config
+            .geo
+            .database
+            .as_ref()
+            .map(|_| match config.geo.scope {
+                config::Scope::Host => CountryScope::Host,
+                config::Scope::GuardedPorts => CountryScope::GuardedPorts,
+            }),
         limits: Limits {
             source: Limit::per_second(config.xdp.source_rate, config.xdp.source_burst),
             total: Limit::per_second(config.xdp.total_rate, config.xdp.total_burst),
@@ -57,6 +64,21 @@ pub(super) fn xdp_mode(mode: config::XdpMode) -> Mode {
         config::XdpMode::Native => Mode::Native,
         config::XdpMode::Generic => Mode::Generic,
         config::XdpMode::Auto => Mode::Auto,
+    }
+}
+
+/// The countries whose packets are dropped.
+pub(super) fn countries(config: &Config) -> geo::Policy {
+    geo::Policy {
+        mode: match config.geo.mode {
+            config::GeoMode::Deny => geo::Mode::Deny,
+            config::GeoMode::Allow => geo::Mode::Allow,
+        },
+        countries: config.geo.countries.clone(),
+        unknown: match config.geo.unknown {
+            config::GeoUnknown::Pass => geo::Unknown::Pass,
+            config::GeoUnknown::Drop => geo::Unknown::Drop,
+        },
     }
 }
 

@@ -23,8 +23,8 @@ use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::proxy::{Listener, Registry, Surroundings, Workers, dial};
 use crate::session::BrokerAccount;
-use crate::tls;
 use crate::types::{Clock, SystemClock};
+use crate::{geo, tls};
 
 /// How often the broker's port is tried, for `status`.
 const UPSTREAM_CHECK: Duration = Duration::from_secs(10);
@@ -46,6 +46,7 @@ pub(super) struct Inputs {
     mirror: Mirror,
     account: Option<BrokerAccount>,
     listeners: Vec<Listener>,
+    countries: Option<geo::Tables>,
 }
 
 impl Inputs {
@@ -66,6 +67,7 @@ impl Inputs {
             mirror,
             account,
             listeners: listeners(config)?,
+            countries: config.geo.database.as_deref().map(countries).transpose()?,
         })
     }
 }
@@ -76,6 +78,7 @@ pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
         mirror,
         account,
         listeners,
+        countries,
     } = Inputs::read(config)?;
     allow_open_files(config.limits.connections);
     reach_broker(config).await?;
@@ -99,6 +102,14 @@ pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
     let store =
         BansStore::open(&config.gateway.state_dir).map_err(|error| bans_failure(&error, config))?;
     let (plane, drops) = kernel_plane(config, workers.addresses())?.unzip();
+    if let (Some(plane), Some(tables)) = (&plane, &countries) {
+        // The policy first: it is what the tables of an earlier start are looked at with, too.
+        plane
+            .set_country_policy(settings::countries(config).drop_set())
+            .and_then(|()| plane.set_countries(tables))
+            .map_err(|error| kernel_failure(&error))?;
+    }
+    drop(countries);
     let blocklist: Arc<dyn Blocklist> = match &plane {
         Some(plane) => Arc::clone(plane) as _,
         None => Arc::new(NoKernel),
@@ -159,6 +170,24 @@ fn listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
         })
     };
     config.listeners.iter().map(listener).collect()
+}
+
+/// The database of countries as the kernel takes it.
+fn countries(database: &Path) -> Result<geo::Tables, Failure> {
+    let read = || {
+        let map = geo::Database::read(database, &mut |_| {})?;
+        let tables = geo::Tables::build(&map)?;
+        let unknown: u64 = map.unknown_codes().values().sum();
+        tracing::info!(
+            database = %database.display(), networks = map.networks(), unknown, "countries read"
+        );
+        Ok(tables)
+    };
+    read().map_err(|error: geo::GeoError| {
+        Failure::new(exit::CONFIG, "the database of countries can't be used")
+            .cause(&error)
+            .help(error.help())
+    })
 }
 
 /// A gateway in front of nothing is a mistake that is best told at once.

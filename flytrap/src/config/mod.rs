@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::geo::Country;
 use crate::offence::Rule;
 use crate::types::{Prefix, Wallet};
 
@@ -49,6 +50,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[xdp]`
     pub xdp: Xdp,
+    /// Countries.
+    pub geo: Geo,
     /// `[defence]`
     pub defence: Defence,
     /// `[dollar_topics]`: filters that begin with `$`, and the wallets that may use them.
@@ -227,6 +230,42 @@ pub struct Xdp {
     /// Whether SYNs over the total limit are answered with cookies;
     /// [`Config::answers_with_cookies`].
     pub syn_cookies: bool,
+}
+
+/// Which countries are kept out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Geo {
+    /// A country database in MaxMind's format; none: countries aren't looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<PathBuf>,
+    /// What `countries` means.
+    pub mode: GeoMode,
+    /// The countries.
+    pub countries: Vec<Country>,
+    /// Addresses without a country.
+    pub unknown: GeoUnknown,
+    /// What blocked countries are kept from.
+    pub scope: Scope,
+}
+
+/// What a list of countries means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GeoMode {
+    /// These are kept out.
+    Deny,
+    /// Only these come in.
+    Allow,
+}
+
+/// What becomes of addresses without a country, such as private ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GeoUnknown {
+    /// They come in.
+    Pass,
+    /// They are kept out.
+    Drop,
 }
 
 /// What a source is kept from.

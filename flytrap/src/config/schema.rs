@@ -13,8 +13,8 @@ use toml::Spanned;
 use super::reader::{Document, Section};
 use super::{
     Admit, Config, DEFAULT_PIN_DIR, DEFAULT_SOCKET, Defence, DeniedPublish, Evasions, Finding,
-    Gateway, Ledger, LedgerKind, Limits, Listener, Log, LogFormat, LogLevel, Login, Mqtt, Scope,
-    TlsFiles, Upstream, Xdp, XdpMode, rule,
+    Gateway, Geo, GeoMode, GeoUnknown, Ledger, LedgerKind, Limits, Listener, Log, LogFormat,
+    LogLevel, Login, Mqtt, Scope, TlsFiles, Upstream, Xdp, XdpMode, rule,
 };
 use crate::offence::Rule;
 use crate::types::{MAX_TOPIC_BYTES, Prefix, TopicFilter, TopicName, Wallet, escape_control};
@@ -57,6 +57,7 @@ pub(super) fn read(text: &str, base_dir: &Path, files: NamedFiles) -> Result<Con
             mqtt: mqtt(root.section("mqtt")),
             limits: limits(root.section("limits")),
             xdp: xdp(root.section("xdp")),
+            geo: geo(root.section("geo"), files),
             defence: defence(root.section("defence")),
             dollar_topics: dollar_topics(&root.section("dollar_topics")),
             log: log(root.section("log")),
@@ -483,6 +484,32 @@ fn dollar_topics(section: &Section<'_, '_>) -> BTreeMap<String, Vec<Wallet>> {
         topics.insert(name.to_owned(), wallets);
     }
     topics
+}
+
+fn geo(mut section: Section<'_, '_>, files: NamedFiles) -> Geo {
+    let database = section.path("database");
+    if let Some(database) = &database {
+        check_readable(&section, "database", database, files);
+    }
+    let modes = [("deny", GeoMode::Deny), ("allow", GeoMode::Allow)];
+    let unknown = [("pass", GeoUnknown::Pass), ("drop", GeoUnknown::Drop)];
+    let scopes = [
+        ("host", Scope::Host),
+        ("guarded-ports", Scope::GuardedPorts),
+    ];
+    let countries = section.texts("countries").unwrap_or_default();
+    let help = "write two letters of ISO 3166-1, as in [\"DE\", \"FR\"]";
+    let geo = Geo {
+        database: database.map(Spanned::into_inner),
+        mode: section.choice("mode", &modes).unwrap_or(GeoMode::Deny),
+        countries: section.each_parsed(countries, help),
+        unknown: section
+            .choice("unknown", &unknown)
+            .unwrap_or(GeoUnknown::Pass),
+        scope: section.choice("scope", &scopes).unwrap_or(Scope::Host),
+    };
+    section.close();
+    geo
 }
 
 fn log(mut section: Section<'_, '_>) -> Log {

@@ -431,6 +431,12 @@ detach_on_exit = true
 event_sample = 1
 ban_scope = "guarded-ports"
 evasions = "pass"
+[geo]
+database = "c"
+mode = "allow"
+countries = ["de", "XK"]
+unknown = "drop"
+scope = "guarded-ports"
 source_rate = 1000000
 source_burst = 1
 total_rate = 1
@@ -542,5 +548,5 @@ fn the_reference_says_the_defaults_that_hold() {
         assert!(effective.contains(&row), "{row:?}\n{text}");
         compared += 1;
     }
-    assert_eq!(compared, 42);
+    assert_eq!(compared, 46);
 }
