@@ -5,6 +5,7 @@
 
 mod control;
 mod cookies;
+mod countries;
 mod drops;
 mod logging;
 mod settings;

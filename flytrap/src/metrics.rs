@@ -94,6 +94,7 @@ pub(crate) struct Fields {
     pub(crate) kernel_errors: Counters,
     pub(crate) kernel_drop_events: Counters,
     pub(crate) log_lines_suppressed: Counter,
+    pub(crate) country_database_built: Gauge,
 }
 
 /// Registers metrics as it hands them out.
@@ -231,6 +232,10 @@ impl Default for Metrics {
                 "log_lines_suppressed",
                 "Log lines left out because too many of their kind came at once",
             ),
+            country_database_built: r.gauge(
+                "country_database_built_timestamp_seconds",
+                "When the country database in force was made, since 1970; 0 without one",
+            ),
         };
         Self(Arc::new(Inner {
             registry: r.0,
@@ -338,6 +343,11 @@ impl Metrics {
                 .sum(),
             offence_queue_drops: now.offence_queue_drops.get(),
         }
+    }
+
+    /// The country database in force was made so many seconds after 1970.
+    pub fn country_database_built(&self, seconds: i64) {
+        self.fields().country_database_built.set(seconds);
     }
 
     /// A session begins. It counts for as long as the answer lives, however its task ends.

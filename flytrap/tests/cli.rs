@@ -2,17 +2,20 @@
 #![expect(clippy::unwrap_used, reason = "the helpers serve tests only")]
 
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use flytrap::api::{
-    BanRequest, BanView, Control, ControlSocket, DropView, ImportRequest, ImportView, Lifted,
-    PolicyAction, PolicyAnswer, PolicyQuestion, Problem, Status, serve,
+    BanRequest, BanView, Control, ControlSocket, DropView, GeoAnswer, GeoLine, GeoPhase,
+    GeoUpdated, GeoView, ImportRequest, ImportView, Lifted, PolicyAction, PolicyAnswer,
+    PolicyQuestion, Problem, Status, serve,
 };
 use flytrap::identity::create_keystore;
 use flytrap::types::{Clock, Prefix, SystemClock, UnixTime};
 use tokio::sync::broadcast::Receiver;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 /// Runs `flytrap` without the variables that it reads.
@@ -401,6 +404,44 @@ impl Control for Fake {
         Ok(receiver)
     }
 
+    fn update_countries(&self, database: Vec<u8>) -> Result<UnboundedReceiver<GeoLine>, Problem> {
+        let (lines, answer) = tokio::sync::mpsc::unbounded_channel();
+        let progress = GeoLine::Progress {
+            phase: GeoPhase::Reading,
+            done: 1,
+            total: 2,
+        };
+        lines.send(progress).unwrap();
+        let outcome = match database.as_slice() {
+            b"cut" => return Ok(answer),
+            b"good" => GeoLine::InForce(GeoUpdated {
+                geo: GeoView {
+                    database: "/c.mmdb".to_owned(),
+                    kind: "Countries".to_owned(),
+                    built: None,
+                    networks: 2,
+                    unlisted: 0,
+                    mode: "allow".to_owned(),
+                    countries: vec!["DE".to_owned()],
+                    unknown: "drop".to_owned(),
+                    scope: "guarded-ports".to_owned(),
+                },
+                seconds_to_force: 0.25,
+            }),
+            _ => GeoLine::Failed(Problem::bad_request("what was sent is none", "unpack it")),
+        };
+        lines.send(outcome).unwrap();
+        Ok(answer)
+    }
+
+    fn country(&self, address: IpAddr) -> Result<GeoAnswer, Problem> {
+        Ok(GeoAnswer {
+            address,
+            country: address.is_ipv4().then(|| "DE".to_owned()),
+            dropped: address.is_ipv4(),
+        })
+    }
+
     fn metrics(&self) -> String {
         String::new()
     }
@@ -448,6 +489,34 @@ fn answers_of_a_gateway_become_text_json_and_exit_codes() {
     let (code, out, err) = ask(&["observe"]);
     assert_eq!((code, out.lines().count()), (69, 2));
     assert!(err.starts_with("error: the gateway has ended\n"), "{err}");
+
+    let file = dir.path().join("c.mmdb");
+    let name = file.to_str().unwrap();
+    std::fs::write(&file, "good").unwrap();
+    let (code, out, err) = ask(&["geo", "update", name]);
+    let text = "only DE let in of the guarded ports; Countries of no date, 2 networks\n\
+                in force after 0.2 s\n";
+    assert_eq!((code, out.as_str(), err.as_str()), (0, text, ""));
+    let (code, out, _) = ask(&["geo", "update", name, "-o", "json"]);
+    let updated: GeoUpdated = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, updated.geo.networks), (0, 2));
+    std::fs::write(&file, "bad").unwrap();
+    let (code, _, err) = ask(&["geo", "update", name]);
+    let why = "cause: what was sent is none\nhelp: unpack it\n";
+    assert_eq!(
+        (code, err),
+        (1, format!("error: {name} is not in force\n{why}"))
+    );
+    std::fs::write(&file, "cut").unwrap();
+    let (code, _, err) = ask(&["geo", "update", name]);
+    assert_eq!(code, 69);
+    assert!(err.starts_with("error: the gateway ended before"), "{err}");
+    let (code, out, _) = ask(&["geo", "lookup", "192.0.2.7"]);
+    let text = "192.0.2.7: DE, dropped, unless it is on the allowlist\n";
+    assert_eq!((code, out.as_str()), (0, text));
+    let (code, out, _) = ask(&["geo", "lookup", "2001:db8::7"]);
+    let text = "2001:db8::7: no country, not dropped for that\n";
+    assert_eq!((code, out.as_str()), (0, text));
 
     let (code, out, _) = ask(&["ban", "list"]);
     assert_eq!((code, out.as_str()), (0, "nobody is banned\n"));

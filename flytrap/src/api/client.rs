@@ -1,6 +1,8 @@
 //! The client side of the API: what the command line uses.
 
 use std::io;
+use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,8 +17,8 @@ use tokio::net::UnixStream;
 
 use super::problem::Problem;
 use super::views::{
-    BanRequest, BanView, DropLine, ImportRequest, ImportView, Lifted, PolicyAnswer, PolicyQuestion,
-    Status,
+    BanRequest, BanView, DropLine, GeoAnswer, GeoLine, ImportRequest, ImportView, Lifted,
+    PolicyAnswer, PolicyQuestion, Status,
 };
 use crate::types::Prefix;
 
@@ -24,8 +26,8 @@ use crate::types::Prefix;
 const ANSWER_BYTES: usize = 512 * 1_024 * 1_024;
 /// How long an answer may take. The gateway answers in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The same for a list of bans, which has to be written to disk.
-const IMPORT_PATIENCE: Duration = Duration::from_mins(10);
+/// The same for a list of bans or a database, which has to be written to disk.
+const FILE_PATIENCE: Duration = Duration::from_mins(10);
 
 /// The longest line of a stream that is read. A drop takes some 300 bytes.
 const LINE_BYTES: usize = 64 * 1_024;
@@ -95,7 +97,7 @@ impl Client {
     pub async fn import(&self, request: &ImportRequest) -> Result<ImportView, ClientError> {
         let body = serde_json::to_vec(request).map_err(|error| self.garbled(&error))?;
         let path = "/api/v1/bans/import";
-        self.send_for(IMPORT_PATIENCE, Method::POST, path, body.into())
+        self.send_for(FILE_PATIENCE, Method::POST, path, body.into())
             .await
     }
 
@@ -110,30 +112,55 @@ impl Client {
         self.post("/api/v1/policy/check", question).await
     }
 
+    /// The country of an address.
+    pub async fn country(&self, address: IpAddr) -> Result<GeoAnswer, ClientError> {
+        self.get(&format!("/api/v1/geo/{address}")).await
+    }
+
+    /// Puts the bytes of a country database in force: how far it has come, and the outcome.
+    pub async fn update_countries(
+        &self,
+        database: Vec<u8>,
+    ) -> Result<LineStream<GeoLine>, ClientError> {
+        self.lines(FILE_PATIENCE, Method::POST, "/api/v1/geo", database.into())
+            .await
+    }
+
     /// The drops that the kernel reports from now on.
-    pub async fn drops(&self) -> Result<Drops, ClientError> {
-        let opened = tokio::time::timeout(PATIENCE, async {
+    pub async fn drops(&self) -> Result<LineStream<DropLine>, ClientError> {
+        self.lines(PATIENCE, Method::GET, "/api/v1/drops", Bytes::new())
+            .await
+    }
+
+    /// An answer that comes line by line; `patience` is for its begin.
+    async fn lines<T>(
+        &self,
+        patience: Duration,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<LineStream<T>, ClientError> {
+        let opened = tokio::time::timeout(patience, async {
             let (mut sender, connection) = self.connect().await?;
             // Moves the bytes for as long as somebody reads them.
             tokio::spawn(connection);
-            let request = self.request(Method::GET, "/api/v1/drops", Bytes::new())?;
+            let request = self.request(method, path, body)?;
             let answer = sender
                 .send_request(request)
                 .await
                 .map_err(|error| self.garbled(&error))?;
             if answer.status().is_success() {
-                return Ok(Drops {
+                return Ok(LineStream {
                     client: self.clone(),
                     body: answer.into_body(),
                     read: Vec::new(),
+                    lines: PhantomData,
                 });
             }
             let (status, answer) = self.whole(answer).await?;
             Err(self.refused(status, &answer))
         });
-        opened
-            .await
-            .map_err(|_| self.garbled(&"nothing came for 30 seconds"))?
+        opened.await.map_err(|_| self.late(patience))?
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
@@ -166,12 +193,7 @@ impl Client {
         body: Bytes,
     ) -> Result<T, ClientError> {
         let exchange = tokio::time::timeout(patience, self.exchange(method, path, body));
-        let (status, answer) = exchange.await.map_err(|_| {
-            self.garbled(&format_args!(
-                "nothing came for {} seconds",
-                patience.as_secs()
-            ))
-        })??;
+        let (status, answer) = exchange.await.map_err(|_| self.late(patience))??;
         if status.is_success() {
             return serde_json::from_slice(&answer).map_err(|error| self.garbled(&error));
         }
@@ -262,6 +284,11 @@ impl Client {
         }
     }
 
+    fn late(&self, patience: Duration) -> ClientError {
+        let seconds = patience.as_secs();
+        self.garbled(&format_args!("nothing came for {seconds} seconds"))
+    }
+
     fn garbled(&self, detail: &impl std::fmt::Display) -> ClientError {
         ClientError::Garbled {
             socket: self.socket.clone(),
@@ -270,18 +297,19 @@ impl Client {
     }
 }
 
-/// A stream of drops.
+/// An answer that comes line by line.
 #[derive(Debug)]
-pub struct Drops {
+pub struct LineStream<T> {
     client: Client,
     body: Incoming,
     /// What came and was not returned yet.
     read: Vec<u8>,
+    lines: PhantomData<fn() -> T>,
 }
 
-impl Drops {
+impl<T: DeserializeOwned> LineStream<T> {
     /// The next line; `None` once the gateway ends.
-    pub async fn next(&mut self) -> Result<Option<DropLine>, ClientError> {
+    pub async fn next(&mut self) -> Result<Option<T>, ClientError> {
         loop {
             if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.read.drain(..=end).collect();

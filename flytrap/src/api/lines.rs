@@ -1,15 +1,17 @@
-//! Drops as a response without end: one JSON object on each line.
+//! A response of one JSON object on each line, as they come.
 
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use hyper::body::{Body, Bytes, Frame};
+use serde::Serialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::views::{DropLine, DropView};
+use super::views::{DropLine, DropView, GeoLine};
 
 /// How many lines wait for a connection to take them. What comes beyond waits in the broadcast,
 /// which overwrites the oldest.
@@ -31,19 +33,36 @@ impl Lines {
         });
         Self(receiver)
     }
+
+    /// The same of an update.
+    pub(super) fn of_update(mut lines: UnboundedReceiver<GeoLine>) -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        tokio::spawn(async move {
+            while let Some(next) = lines.recv().await {
+                if sender.send(line(&next)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self(receiver)
+    }
+}
+
+fn line(value: &impl Serialize) -> Bytes {
+    // Texts and numbers always have a JSON form.
+    let mut line = serde_json::to_vec(value).unwrap_or_default();
+    line.push(b'\n');
+    line.into()
 }
 
 async fn pass_on(mut reports: Receiver<DropView>, sender: &mpsc::Sender<Bytes>) {
     loop {
-        let line = match reports.recv().await {
+        let next = match reports.recv().await {
             Ok(drop) => DropLine::Drop(drop),
             Err(RecvError::Lagged(lost)) => DropLine::Lost { lost },
             Err(RecvError::Closed) => return,
         };
-        // Texts and numbers always have a JSON form.
-        let mut line = serde_json::to_vec(&line).unwrap_or_default();
-        line.push(b'\n');
-        if sender.send(line.into()).await.is_err() {
+        if sender.send(line(&next)).await.is_err() {
             return;
         }
     }

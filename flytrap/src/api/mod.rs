@@ -10,6 +10,8 @@
 //! | `DELETE /api/v1/bans/{prefix}` | | [`Lifted`] |
 //! | `POST /api/v1/policy/check` | [`PolicyQuestion`] | [`PolicyAnswer`] |
 //! | `GET /api/v1/drops` | | a [`DropLine`] on each line, without end |
+//! | `POST /api/v1/geo` | a database's bytes | a [`GeoLine`] on each line |
+//! | `GET /api/v1/geo/{address}` | | [`GeoAnswer`] |
 //! | `GET /metrics` | | `OpenMetrics` text |
 //!
 //! Errors are [`Problem`]s. Times are seconds since 1970. The file permissions of the socket
@@ -28,7 +30,8 @@ pub use problem::Problem;
 pub use server::{Control, serve};
 pub use socket::{ControlSocket, SocketError};
 pub use views::{
-    BanRequest, BanView, DropLine, DropView, ImportRequest, ImportView, LedgerView, Lifted,
-    ListenerView, PacketTally, PolicyAction, PolicyAnswer, PolicyQuestion, SkippedView, Status,
-    UpstreamView, XdpInterface, XdpState, XdpView,
+    BanRequest, BanView, DropLine, DropView, GeoAnswer, GeoLine, GeoPhase, GeoUpdated, GeoView,
+    ImportRequest, ImportView, LedgerView, Lifted, ListenerView, PacketTally, PolicyAction,
+    PolicyAnswer, PolicyQuestion, SkippedView, Status, UpstreamView, XdpInterface, XdpState,
+    XdpView,
 };

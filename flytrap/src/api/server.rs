@@ -1,6 +1,7 @@
 //! The server side of the API.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +13,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use tokio::sync::broadcast::Receiver;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use super::lines::Lines;
 use super::problem::Problem;
 use super::socket::ControlSocket;
 use super::views::{
-    BanRequest, BanView, DropView, ImportRequest, ImportView, Lifted, PolicyAnswer, PolicyQuestion,
-    Status,
+    BanRequest, BanView, DropView, GeoAnswer, GeoLine, ImportRequest, ImportView, Lifted,
+    PolicyAnswer, PolicyQuestion, Status,
 };
 use crate::types::Prefix;
 
@@ -27,6 +29,8 @@ use crate::types::Prefix;
 const BODY_BYTES: usize = 16 * 1_024;
 /// The same for a list of bans: room for two million.
 const IMPORT_BYTES: usize = 64 * 1_024 * 1_024;
+/// The same for a country database. The largest of cities has a quarter of it.
+const DATABASE_BYTES: usize = 512 * 1_024 * 1_024;
 /// What [`Control::metrics`] returns, in the words of HTTP.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// One JSON object on each line.
@@ -57,6 +61,11 @@ pub trait Control: Send + Sync + 'static {
     /// The drops that the kernel reports from now on; [`Problem::unavailable`] if it reports none.
     /// The receiver ends with the gateway.
     fn drops(&self) -> Result<Receiver<DropView>, Problem>;
+    /// Puts the bytes of a country database in force; [`Problem::conflict`] if no database is
+    /// configured, or while another update is under way.
+    fn update_countries(&self, database: Vec<u8>) -> Result<UnboundedReceiver<GeoLine>, Problem>;
+    /// The country of an address; [`Problem::conflict`] if no database is configured.
+    fn country(&self, address: IpAddr) -> Result<GeoAnswer, Problem>;
     /// Every metric as `OpenMetrics` text 1.0.0.
     fn metrics(&self) -> String;
 }
@@ -94,6 +103,11 @@ fn router<C: Control>(control: Arc<C>) -> Router {
         .route("/api/v1/bans/{*target}", delete(lift::<C>))
         .route("/api/v1/policy/check", post(check::<C>))
         .route("/api/v1/drops", get(drops::<C>))
+        .route(
+            "/api/v1/geo",
+            post(update_countries::<C>).layer(DefaultBodyLimit::max(DATABASE_BYTES)),
+        )
+        .route("/api/v1/geo/{address}", get(country::<C>))
         .route("/metrics", get(metrics::<C>))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
@@ -126,12 +140,7 @@ async fn import<C: Control>(
     State(control): State<Arc<C>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<ImportView>, Problem> {
-    let body = body.map_err(|rejection| {
-        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            return Problem::too_large(format!("at most {IMPORT_BYTES} bytes are read: split it"));
-        }
-        Problem::bad_request(rejection.body_text(), "send the list again")
-    })?;
+    let body = whole(body, IMPORT_BYTES, "split the list")?;
     // A million entries keep nobody waiting.
     let parsed = tokio::task::spawn_blocking(move || serde_json::from_slice(&body));
     let parsed = parsed
@@ -140,6 +149,37 @@ async fn import<C: Control>(
     let request: ImportRequest =
         parsed.map_err(|error| Problem::bad_request(error.to_string(), "send one JSON object"))?;
     control.import(request).await.map(Json)
+}
+
+fn whole(body: Result<Bytes, BytesRejection>, most: usize, help: &str) -> Result<Bytes, Problem> {
+    body.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            return Problem::too_large(format!("at most {most} bytes are read: {help}"));
+        }
+        Problem::bad_request(rejection.body_text(), "send it again")
+    })
+}
+
+async fn update_countries<C: Control>(
+    State(control): State<Arc<C>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<impl IntoResponse, Problem> {
+    let body = whole(body, DATABASE_BYTES, "use a database of countries only")?;
+    let lines = Lines::of_update(control.update_countries(body.into())?);
+    Ok(([(header::CONTENT_TYPE, NDJSON)], Body::new(lines)))
+}
+
+async fn country<C: Control>(
+    State(control): State<Arc<C>>,
+    Path(address): Path<String>,
+) -> Result<Json<GeoAnswer>, Problem> {
+    let address = address.parse().map_err(|_| {
+        Problem::bad_request(
+            format!("`{address}` is no IP address"),
+            "write one like 192.0.2.7 or 2001:db8::7",
+        )
+    })?;
+    control.country(address).map(Json)
 }
 
 async fn lift<C: Control>(

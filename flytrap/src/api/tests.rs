@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -5,7 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +53,7 @@ impl Control for Fake {
                 interfaces: Vec::new(),
                 counters: std::iter::once(("ban".to_owned(), PacketTally::default())).collect(),
             },
+            geo: None,
             sessions: 0,
             bans: 0,
             counters: std::iter::once(("flytrap_logins".to_owned(), 7)).collect(),
@@ -122,6 +124,27 @@ impl Control for Fake {
         let drops = self.drops.as_ref().and_then(broadcast::WeakSender::upgrade);
         let drops = drops.ok_or_else(|| Problem::unavailable("XDP is off", ""))?;
         Ok(drops.subscribe())
+    }
+
+    fn update_countries(
+        &self,
+        database: Vec<u8>,
+    ) -> Result<mpsc::UnboundedReceiver<GeoLine>, Problem> {
+        let (lines, answer) = mpsc::unbounded_channel();
+        let done = database.len() as u64;
+        let progress = |phase, total| GeoLine::Progress { phase, done, total };
+        lines.send(progress(GeoPhase::Reading, done)).unwrap();
+        let problem = Problem::bad_request("is no database", "unpack it");
+        lines.send(GeoLine::Failed(problem)).unwrap();
+        Ok(answer)
+    }
+
+    fn country(&self, address: IpAddr) -> Result<GeoAnswer, Problem> {
+        Ok(GeoAnswer {
+            address,
+            country: Some("DE".to_owned()),
+            dropped: true,
+        })
     }
 
     fn metrics(&self) -> String {

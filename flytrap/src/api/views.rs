@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::problem::Problem;
 use crate::types::{Prefix, UnixTime, Wallet};
 
 /// The gateway at a glance.
@@ -26,6 +27,8 @@ pub struct Status {
     pub ledger: LedgerView,
     /// The kernel plane.
     pub xdp: XdpView,
+    /// Countries that are kept out; none: they aren't looked at.
+    pub geo: Option<GeoView>,
     /// Open sessions.
     pub sessions: u64,
     /// Bans in force.
@@ -103,6 +106,78 @@ pub struct XdpInterface {
     pub mode: String,
     /// The kernel's number of the program, as `bpftool prog` shows it.
     pub program_id: u32,
+}
+
+/// Whose packets are dropped for their country.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GeoView {
+    /// The file.
+    pub database: String,
+    /// What the database calls itself.
+    pub kind: String,
+    /// When it was made; none if it doesn't say.
+    pub built: Option<UnixTime>,
+    /// Networks with data in it.
+    pub networks: u64,
+    /// How many of these have a code that is no country's: they count as without a country.
+    pub unlisted: u64,
+    /// What `countries` means: `deny` or `allow`.
+    pub mode: String,
+    /// Codes of ISO 3166-1.
+    pub countries: Vec<String>,
+    /// What becomes of addresses without a country: `pass` or `drop`.
+    pub unknown: String,
+    /// What they are kept from: `host` or `guarded-ports`.
+    pub scope: String,
+}
+
+/// One line of the answer to an update of countries. The last is an outcome.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GeoLine {
+    /// How far it has come.
+    Progress {
+        /// With what.
+        phase: GeoPhase,
+        /// So many.
+        done: u64,
+        /// Of so many.
+        total: u64,
+    },
+    /// The new countries are in force.
+    InForce(GeoUpdated),
+    /// They are not.
+    Failed(Problem),
+}
+
+/// What an update is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GeoPhase {
+    /// The database is read.
+    Reading,
+    /// The kernel's tables are made and exchanged.
+    PuttingInForce,
+}
+
+/// The outcome of an update of countries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GeoUpdated {
+    /// What is in force.
+    pub geo: GeoView,
+    /// How long it took, from the last byte of the file on.
+    pub seconds_to_force: f64,
+}
+
+/// The country of an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GeoAnswer {
+    /// The address.
+    pub address: IpAddr,
+    /// The country's code; none if the database has none.
+    pub country: Option<String>,
+    /// Whether its packets are dropped for that, unless the allowlist has the address.
+    pub dropped: bool,
 }
 
 /// How much traffic.

@@ -1,19 +1,21 @@
 //! What the control socket can ask and order.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
+use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::countries::Countries;
 use super::start::kernel_failure;
 use super::xdp::mode_name;
 use crate::api::{
-    BanRequest, BanView, DropView, ImportRequest, ImportView, LedgerView, Lifted, ListenerView,
-    PacketTally, PolicyAction, PolicyAnswer, PolicyQuestion, Problem, SkippedView, Status,
-    UpstreamView, XdpInterface, XdpState, XdpView,
+    BanRequest, BanView, DropView, GeoAnswer, GeoLine, ImportRequest, ImportView, LedgerView,
+    Lifted, ListenerView, PacketTally, PolicyAction, PolicyAnswer, PolicyQuestion, Problem,
+    SkippedView, Status, UpstreamView, XdpInterface, XdpState, XdpView,
 };
 use crate::bans::{BanError, BanRecord, ImportList, Standing};
 use crate::config::Config;
@@ -27,8 +29,7 @@ use crate::types::{Action, Prefix, Principal, SubscriptionFilter, TopicName, Uni
 /// The gateway as its operators see it.
 pub(super) struct Control {
     surroundings: Arc<Surroundings>,
-    plane: Option<Arc<KernelPlane>>,
-    drops: Option<broadcast::WeakSender<DropView>>,
+    kernel: Option<Kernel>,
     since: UnixTime,
     domain: String,
     listeners: Vec<ListenerView>,
@@ -37,13 +38,21 @@ pub(super) struct Control {
     upstream_reachable: AtomicBool,
 }
 
+/// What there is where XDP is on.
+pub(super) struct Kernel {
+    pub(super) plane: Arc<KernelPlane>,
+    /// None: countries aren't looked at.
+    pub(super) countries: Option<Arc<Countries>>,
+    /// None: the kernel's reports can't be read.
+    pub(super) drops: Option<broadcast::WeakSender<DropView>>,
+}
+
 impl Control {
     pub(super) fn new(
         config: &Config,
         bound: &[SocketAddr],
         surroundings: &Arc<Surroundings>,
-        plane: Option<Arc<KernelPlane>>,
-        drops: Option<broadcast::WeakSender<DropView>>,
+        kernel: Option<Kernel>,
     ) -> Self {
         let listeners = config
             .listeners
@@ -56,8 +65,7 @@ impl Control {
             });
         Self {
             surroundings: Arc::clone(surroundings),
-            plane,
-            drops,
+            kernel,
             since: surroundings.clock.now(),
             domain: config.gateway.domain.clone(),
             listeners: listeners.collect(),
@@ -80,16 +88,24 @@ impl Control {
         tracing::info!(domain = self.domain, upstream = %self.surroundings.upstream, "ready");
     }
 
+    fn plane(&self) -> Option<&KernelPlane> {
+        Some(&*self.kernel.as_ref()?.plane)
+    }
+
+    fn countries(&self) -> Option<&Countries> {
+        self.kernel.as_ref()?.countries.as_deref()
+    }
+
     /// From here on the kernel's part outlives a failure.
     pub(super) fn keep_kernel(&self) -> Result<(), Failure> {
-        self.plane.as_ref().map_or(Ok(()), |plane| {
+        self.plane().map_or(Ok(()), |plane| {
             plane.keep().map_err(|error| kernel_failure(&error))
         })
     }
 
     /// Takes the program off the interfaces, if the configuration wants that.
     pub(super) fn close_kernel(&self) -> Result<(), Failure> {
-        self.plane.as_ref().map_or(Ok(()), |plane| {
+        self.plane().map_or(Ok(()), |plane| {
             plane.close().map_err(|error| kernel_failure(&error))
         })
     }
@@ -116,7 +132,7 @@ impl Control {
                 listener.address
             ));
         }
-        match &self.plane {
+        match self.plane() {
             None => warnings.push(
                 "XDP is off (xdp.interfaces is empty): bans act when a connection is accepted, \
                  not on packets"
@@ -136,6 +152,11 @@ impl Control {
                 }));
             }
         }
+        let now = self.surroundings.clock.now();
+        warnings.extend(
+            self.countries()
+                .and_then(|countries| countries.warning(now)),
+        );
         if !self.upstream_reachable.load(Ordering::Relaxed) {
             warnings.push(format!(
                 "the broker at {} can't be reached",
@@ -146,7 +167,7 @@ impl Control {
     }
 
     fn xdp(&self) -> XdpView {
-        let Some(plane) = &self.plane else {
+        let Some(plane) = self.plane() else {
             return XdpView {
                 state: XdpState::Off,
                 interfaces: Vec::new(),
@@ -212,6 +233,7 @@ impl crate::api::Control for Control {
                 grants: snapshot.grants() as u64,
             },
             xdp: self.xdp(),
+            geo: self.countries().map(Countries::view),
             sessions,
             bans,
             counters,
@@ -334,7 +356,11 @@ impl crate::api::Control for Control {
     }
 
     fn drops(&self) -> Result<broadcast::Receiver<DropView>, Problem> {
-        let Some(drops) = &self.drops else {
+        let drops = self
+            .kernel
+            .as_ref()
+            .and_then(|kernel| kernel.drops.as_ref());
+        let Some(drops) = drops else {
             let help = "name the interfaces in [xdp] and restart";
             return Err(Problem::unavailable(
                 "XDP is off: the kernel drops nothing",
@@ -349,8 +375,25 @@ impl crate::api::Control for Control {
         Ok(drops.subscribe())
     }
 
+    fn update_countries(&self, database: Vec<u8>) -> Result<UnboundedReceiver<GeoLine>, Problem> {
+        let kernel = self.kernel.as_ref();
+        let of = |kernel: &'_ Kernel| {
+            Some((
+                Arc::clone(kernel.countries.as_ref()?),
+                Arc::clone(&kernel.plane),
+            ))
+        };
+        let (countries, plane) = kernel.and_then(of).ok_or_else(no_countries)?;
+        countries.update(&plane, database)
+    }
+
+    fn country(&self, address: IpAddr) -> Result<GeoAnswer, Problem> {
+        let countries = self.countries().ok_or_else(no_countries)?;
+        Ok(countries.lookup(address))
+    }
+
     fn metrics(&self) -> String {
-        let counters = self.plane.as_ref().map(|plane| plane.counters());
+        let counters = self.plane().map(KernelPlane::counters);
         let counters = match counters.transpose() {
             Ok(counters) => counters.unwrap_or_default(),
             Err(error) => {
@@ -366,6 +409,13 @@ impl crate::api::Control for Control {
         let kernel: Vec<_> = kernel.collect();
         self.surroundings.metrics.encode_with(&kernel)
     }
+}
+
+fn no_countries() -> Problem {
+    Problem::conflict(
+        "no database of countries is configured",
+        "name one as geo.database and restart: its format is MaxMind's, its name ends in .mmdb",
+    )
 }
 
 fn view(record: &BanRecord) -> BanView {

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
-use super::control::Control;
+use super::control::{Control, Kernel};
 use super::cookies::Cookies;
+use super::countries::Countries;
 use super::drops::Reports;
 use super::settings;
 use crate::api::ControlSocket;
@@ -23,8 +24,8 @@ use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::proxy::{Listener, Registry, Surroundings, Workers, dial};
 use crate::session::BrokerAccount;
+use crate::tls;
 use crate::types::{Clock, SystemClock};
-use crate::{geo, tls};
 
 /// How often the broker's port is tried, for `status`.
 const UPSTREAM_CHECK: Duration = Duration::from_secs(10);
@@ -46,7 +47,8 @@ pub(super) struct Inputs {
     mirror: Mirror,
     account: Option<BrokerAccount>,
     listeners: Vec<Listener>,
-    countries: Option<geo::Tables>,
+    metrics: Metrics,
+    countries: Option<Countries>,
 }
 
 impl Inputs {
@@ -62,12 +64,14 @@ impl Inputs {
                 .cause(format_args!("{}: {error}", file.display()))
                 .help("make upstream.password_file readable for the user that runs flytrap")
         })?;
+        let metrics = Metrics::new();
         Ok(Self {
             ledger,
             mirror,
             account,
             listeners: listeners(config)?,
-            countries: config.geo.database.as_deref().map(countries).transpose()?,
+            countries: Countries::read(config, &metrics)?,
+            metrics,
         })
     }
 }
@@ -78,6 +82,7 @@ pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
         mirror,
         account,
         listeners,
+        metrics,
         countries,
     } = Inputs::read(config)?;
     allow_open_files(config.limits.connections);
@@ -97,19 +102,11 @@ pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
     })?;
     let socket = ControlSocket::bind(&config.gateway.socket)?;
 
-    let metrics = Metrics::new();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store =
         BansStore::open(&config.gateway.state_dir).map_err(|error| bans_failure(&error, config))?;
-    let (plane, drops) = kernel_plane(config, workers.addresses())?.unzip();
-    if let (Some(plane), Some(tables)) = (&plane, &countries) {
-        // The policy first: it is what the tables of an earlier start are looked at with, too.
-        plane
-            .set_country_policy(settings::countries(config).drop_set())
-            .and_then(|()| plane.set_countries(tables))
-            .map_err(|error| kernel_failure(&error))?;
-    }
-    drop(countries);
+    let plane = kernel_plane(config, workers.addresses(), countries.as_ref())?;
+    let (plane, drops) = plane.unzip();
     let blocklist: Arc<dyn Blocklist> = match &plane {
         Some(plane) => Arc::clone(plane) as _,
         None => Arc::new(NoKernel),
@@ -140,7 +137,12 @@ pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
     let stream = drops.as_ref().map(Reports::stream);
     let cookies = plane.as_ref().filter(|_| config.answers_with_cookies());
     let cookies = cookies.map(|plane| Cookies::new(plane, workers.addresses()));
-    let control = Control::new(config, workers.addresses(), &surroundings, plane, stream);
+    let kernel = plane.map(|plane| Kernel {
+        plane,
+        countries: countries.map(Arc::new),
+        drops: stream,
+    });
+    let control = Control::new(config, workers.addresses(), &surroundings, kernel);
     Ok(Gateway {
         control: Arc::new(control),
         socket,
@@ -170,24 +172,6 @@ fn listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
         })
     };
     config.listeners.iter().map(listener).collect()
-}
-
-/// The database of countries as the kernel takes it.
-fn countries(database: &Path) -> Result<geo::Tables, Failure> {
-    let read = || {
-        let map = geo::Database::read(database, &mut |_| {})?;
-        let tables = geo::Tables::build(&map)?;
-        let unknown: u64 = map.unknown_codes().values().sum();
-        tracing::info!(
-            database = %database.display(), networks = map.networks(), unknown, "countries read"
-        );
-        Ok(tables)
-    };
-    read().map_err(|error: geo::GeoError| {
-        Failure::new(exit::CONFIG, "the database of countries can't be used")
-            .cause(&error)
-            .help(error.help())
-    })
 }
 
 /// A gateway in front of nothing is a mistake that is best told at once.
@@ -245,11 +229,19 @@ fn make_state_dir(path: &Path) -> Result<(), Failure> {
 fn kernel_plane(
     config: &Config,
     bound: &[SocketAddr],
+    countries: Option<&Countries>,
 ) -> Result<Option<(Arc<KernelPlane>, Events)>, Failure> {
     if config.xdp.interfaces.is_empty() {
         return Ok(None);
     }
-    KernelPlane::start(settings::kernel(config, bound))
+    let settings = settings::kernel(config, bound);
+    let started = match countries {
+        None => KernelPlane::start(settings),
+        Some(countries) => countries.hand_over(|tables, policy| {
+            KernelPlane::start_with_countries(settings, tables, policy)
+        }),
+    };
+    started
         .and_then(|(plane, drops)| {
             let cookies = config.answers_with_cookies();
             plane.set_cookies(cookies)?;

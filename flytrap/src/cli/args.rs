@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+use super::geo::GeoCommand;
 use super::observe::Observe;
 use super::token::TokenArgs;
 use super::xdp::XdpCommand;
@@ -59,6 +60,11 @@ pub(super) enum Command {
     Xdp {
         #[command(subcommand)]
         command: XdpCommand,
+    },
+    /// Countries: put a database in force, look an address up
+    Geo {
+        #[command(subcommand)]
+        command: GeoCommand,
     },
     /// Show packets as the kernel drops them
     ///

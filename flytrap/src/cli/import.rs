@@ -42,7 +42,8 @@ pub(super) fn request(import: BanImport) -> Result<(ImportRequest, Option<String
     Ok((request, (!bad.is_empty()).then(|| told(&bad))))
 }
 
-fn read(file: &Path) -> io::Result<Vec<u8>> {
+/// `-` is standard input.
+pub(super) fn read(file: &Path) -> io::Result<Vec<u8>> {
     if file == Path::new("-") {
         let mut bytes = Vec::new();
         io::stdin().lock().read_to_end(&mut bytes)?;

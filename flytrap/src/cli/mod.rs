@@ -1,6 +1,7 @@
 //! The command line: reads it, does what it says, prints the outcome.
 
 mod args;
+mod geo;
 mod import;
 mod observe;
 mod show;
@@ -114,6 +115,7 @@ fn execute(cli: Cli) -> Result<Done, Failure> {
         }
         Command::Ban { command } => ban(output, &client(), command),
         Command::Xdp { command } => command.run(output),
+        Command::Geo { command } => command.run(output, &client()),
         Command::Observe(observe) => {
             observe.run(output, &client())?;
             Ok(Done {

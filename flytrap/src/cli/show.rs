@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use comfy_table::{Table, presets};
 
-use crate::api::{BanView, ImportView, PacketTally, PolicyAnswer, Status, XdpState};
+use crate::api::{BanView, GeoView, ImportView, PacketTally, PolicyAnswer, Status, XdpState};
 use crate::config::about;
 use crate::types::{UnixTime, escape_control};
 
@@ -84,6 +84,9 @@ pub(super) fn status(status: &Status) -> String {
             ),
         ));
     }
+    if let Some(geo) = &status.geo {
+        rows.push(("geo", countries(geo)));
+    }
     for (reason, tally) in &status.xdp.counters {
         rows.push(("packets", format!("{reason}: {}", traffic(*tally))));
     }
@@ -103,6 +106,30 @@ pub(super) fn status(status: &Status) -> String {
     text.push('\n');
     warn(&mut text, &status.warnings);
     text
+}
+
+pub(super) fn countries(geo: &GeoView) -> String {
+    let listed = match (geo.mode.as_str(), geo.countries.as_slice()) {
+        (_, []) => "none kept out".to_owned(),
+        ("allow", countries) => format!("only {} let in", countries.join(", ")),
+        (_, countries) => format!("{} kept out", countries.join(", ")),
+    };
+    let unknown = match (geo.mode.as_str(), geo.unknown.as_str()) {
+        ("deny", "drop") | ("allow", "pass") => ", and what has no country",
+        _ => "",
+    };
+    let scope = match geo.scope.as_str() {
+        "host" => "",
+        _ => " of the guarded ports",
+    };
+    let built = geo
+        .built
+        .map_or_else(|| "of no date".to_owned(), |built| format!("of {built}"));
+    format!(
+        "{listed}{unknown}{scope}; {} {built}, {}",
+        geo.kind,
+        count(geo.networks, "network")
+    )
 }
 
 pub(super) fn bans(bans: &[BanView], now: UnixTime) -> String {
@@ -316,6 +343,17 @@ mod tests {
                 spaces: 3,
                 grants: 7,
             },
+            geo: Some(GeoView {
+                database: "/etc/flytrap/countries.mmdb".to_owned(),
+                kind: "Countries".to_owned(),
+                built: Some(UnixTime(0)),
+                networks: 1,
+                unlisted: 0,
+                mode: "deny".to_owned(),
+                countries: vec!["DE".to_owned(), "FR".to_owned()],
+                unknown: "drop".to_owned(),
+                scope: "host".to_owned(),
+            }),
             xdp: XdpView {
                 state: XdpState::Attached,
                 interfaces: vec![XdpInterface {
@@ -343,6 +381,8 @@ mod tests {
                 "upstream  127.0.0.1:1883 reachable, 1 connection",
                 "ledger    file /l.toml, generation 1: 3 topic spaces, 7 grants",
                 "xdp       eth0 native, program 42",
+                "geo       DE, FR kept out, and what has no country; Countries of \
+                 1970-01-01T00:00:00Z, 1 network",
                 "packets   ban: 2 packets, 148 bytes",
                 "counter   flytrap_logins 1",
                 "warning: something",

@@ -235,7 +235,7 @@ pub struct Xdp {
 /// Which countries are kept out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Geo {
-    /// A country database in MaxMind's format; none: countries aren't looked at.
+    /// A country database in `MaxMind`'s format; none: countries aren't looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<PathBuf>,
     /// What `countries` means.

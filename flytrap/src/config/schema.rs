@@ -1,5 +1,7 @@
 //! Every key with its default and range, and what keys must agree on.
 
+mod kernel;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
@@ -12,9 +14,8 @@ use toml::Spanned;
 
 use super::reader::{Document, Section};
 use super::{
-    Admit, Config, DEFAULT_PIN_DIR, DEFAULT_SOCKET, Defence, DeniedPublish, Evasions, Finding,
-    Gateway, Geo, GeoMode, GeoUnknown, Ledger, LedgerKind, Limits, Listener, Log, LogFormat,
-    LogLevel, Login, Mqtt, Scope, TlsFiles, Upstream, Xdp, XdpMode, rule,
+    Admit, Config, DEFAULT_SOCKET, Defence, DeniedPublish, Finding, Gateway, Ledger, LedgerKind,
+    Limits, Listener, Log, LogFormat, LogLevel, Login, Mqtt, TlsFiles, Upstream, rule,
 };
 use crate::offence::Rule;
 use crate::types::{MAX_TOPIC_BYTES, Prefix, TopicFilter, TopicName, Wallet, escape_control};
@@ -26,10 +27,6 @@ const DAY: Duration = Duration::from_hours(24);
 
 /// Waiting for a peer: neither so short that a slow link fails nor so long that it doesn't count.
 const PATIENCE: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=HOUR;
-/// New connections each second, 0 for no limit. More differ by less than the kernel's nanoseconds.
-const RATE: std::ops::RangeInclusive<u64> = 0..=1_000_000;
-/// New connections at once.
-const BURST: std::ops::RangeInclusive<u64> = 1..=1_000_000;
 /// The longest packet of MQTT: five bytes of fixed header and 268,435,455 behind it.
 const MAX_PACKET_BYTES: u64 = 268_435_460;
 /// The longest name of a unix socket that Linux takes, without the closing zero.
@@ -48,16 +45,24 @@ pub(super) fn read(text: &str, base_dir: &Path, files: NamedFiles) -> Result<Con
     let config = document.parse().map(|table| {
         let mut root = Section::root(&document, &table);
         let listeners = listeners(&mut root, files);
+        let gateway = gateway(root.section("gateway"));
+        let upstream = upstream(root.section("upstream"), &listeners, files);
+        let ledger = ledger(root.section("ledger"), files);
+        let login = login(root.section("login"));
+        let mqtt = mqtt(root.section("mqtt"));
+        let limits = limits(root.section("limits"));
+        let xdp = kernel::xdp(root.section("xdp"));
+        let geo = kernel::geo(root.section("geo"), &xdp, files);
         let config = Config {
-            gateway: gateway(root.section("gateway")),
-            upstream: upstream(root.section("upstream"), &listeners, files),
+            gateway,
+            upstream,
             listeners,
-            ledger: ledger(root.section("ledger"), files),
-            login: login(root.section("login")),
-            mqtt: mqtt(root.section("mqtt")),
-            limits: limits(root.section("limits")),
-            xdp: xdp(root.section("xdp")),
-            geo: geo(root.section("geo"), files),
+            ledger,
+            login,
+            mqtt,
+            limits,
+            geo,
+            xdp,
             defence: defence(root.section("defence")),
             dollar_topics: dollar_topics(&root.section("dollar_topics")),
             log: log(root.section("log")),
@@ -378,67 +383,6 @@ fn limits(mut section: Section<'_, '_>) -> Limits {
     limits
 }
 
-fn xdp(mut section: Section<'_, '_>) -> Xdp {
-    let interfaces = section.texts("interfaces").unwrap_or_default();
-    for (index, interface) in interfaces.iter().enumerate() {
-        let name: &str = interface.get_ref();
-        // Linux, dev_valid_name().
-        if name.is_empty()
-            || name.len() > 15
-            || name == "."
-            || name == ".."
-            || name.contains(['/', ':'])
-            || name.contains(char::is_whitespace)
-        {
-            section.refuse(
-                interface,
-                format!("`{}` is no interface name", escape_control(name)),
-                "`ip link` lists the names",
-            );
-        } else if interfaces
-            .iter()
-            .take(index)
-            .any(|other| other.get_ref() == interface.get_ref())
-        {
-            section.refuse(interface, format!("`{name}` stands twice"), "remove one");
-        }
-    }
-    let modes = [
-        ("native", XdpMode::Native),
-        ("generic", XdpMode::Generic),
-        ("auto", XdpMode::Auto),
-    ];
-    let scopes = [
-        ("host", Scope::Host),
-        ("guarded-ports", Scope::GuardedPorts),
-    ];
-    let evasions = [("drop", Evasions::Drop), ("pass", Evasions::Pass)];
-    let xdp = Xdp {
-        interfaces: owned(interfaces),
-        mode: section.choice("mode", &modes).unwrap_or(XdpMode::Native),
-        pin_dir: path_or(&mut section, "pin_dir", DEFAULT_PIN_DIR),
-        detach_on_exit: section
-            .switch("detach_on_exit")
-            .is_some_and(Spanned::into_inner),
-        event_sample: section
-            .number("event_sample", 1..=u64::from(u32::MAX))
-            .unwrap_or(1_024),
-        ban_scope: section.choice("ban_scope", &scopes).unwrap_or(Scope::Host),
-        evasions: section
-            .choice("evasions", &evasions)
-            .unwrap_or(Evasions::Drop),
-        source_rate: section.number("source_rate", RATE).unwrap_or(0),
-        source_burst: section.number("source_burst", BURST).unwrap_or(1_000),
-        total_rate: section.number("total_rate", RATE).unwrap_or(0),
-        total_burst: section.number("total_burst", BURST).unwrap_or(10_000),
-        syn_cookies: section
-            .switch("syn_cookies")
-            .is_some_and(Spanned::into_inner),
-    };
-    section.close();
-    xdp
-}
-
 fn defence(mut section: Section<'_, '_>) -> Defence {
     let allowlist = section.texts("allowlist").unwrap_or_default();
     let first = allowlist.first().map(Spanned::span);
@@ -484,32 +428,6 @@ fn dollar_topics(section: &Section<'_, '_>) -> BTreeMap<String, Vec<Wallet>> {
         topics.insert(name.to_owned(), wallets);
     }
     topics
-}
-
-fn geo(mut section: Section<'_, '_>, files: NamedFiles) -> Geo {
-    let database = section.path("database");
-    if let Some(database) = &database {
-        check_readable(&section, "database", database, files);
-    }
-    let modes = [("deny", GeoMode::Deny), ("allow", GeoMode::Allow)];
-    let unknown = [("pass", GeoUnknown::Pass), ("drop", GeoUnknown::Drop)];
-    let scopes = [
-        ("host", Scope::Host),
-        ("guarded-ports", Scope::GuardedPorts),
-    ];
-    let countries = section.texts("countries").unwrap_or_default();
-    let help = "write two letters of ISO 3166-1, as in [\"DE\", \"FR\"]";
-    let geo = Geo {
-        database: database.map(Spanned::into_inner),
-        mode: section.choice("mode", &modes).unwrap_or(GeoMode::Deny),
-        countries: section.each_parsed(countries, help),
-        unknown: section
-            .choice("unknown", &unknown)
-            .unwrap_or(GeoUnknown::Pass),
-        scope: section.choice("scope", &scopes).unwrap_or(Scope::Host),
-    };
-    section.close();
-    geo
 }
 
 fn log(mut section: Section<'_, '_>) -> Log {

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+mod reference;
 
 use std::net::Ipv4Addr;
 
@@ -6,7 +6,6 @@ use super::*;
 use crate::offence::Offence;
 
 const EXAMPLE: &str = include_str!("../../../docs/examples/flytrap.toml");
-const REFERENCE: &str = include_str!("../../../docs/configuration.md");
 
 /// What must be written; the parts in front of `[ledger]` can be replaced.
 const LEAST: &str = r#"[gateway]
@@ -81,7 +80,7 @@ fn a_misspelt_key_is_shown_with_the_one_that_was_meant() {
     assert_eq!(
         problem_of("[zzz]\n").lines().last().unwrap(),
         "  help: the keys here are listener, gateway, upstream, ledger, login, mqtt, limits, xdp, \
-         defence, dollar_topics, log"
+         geo, defence, dollar_topics, log"
     );
 }
 
@@ -198,6 +197,28 @@ fn every_wrong_value_has_its_message() {
         ),
         ("[gateway]\n", "duplicate key"),
         ("[log\n", "unclosed table"),
+    ] {
+        let shown = problem_of(more);
+        assert!(shown.contains(message), "{more}\n{shown}");
+    }
+}
+
+#[test]
+fn countries_are_checked() {
+    for (more, message) in [
+        (
+            "[geo]\ndatabase = \"c.mmdb\"\n",
+            "`database` is for the kernel, and XDP is off",
+        ),
+        (
+            "[geo]\ncountries = [\"DE\"]\n",
+            "`countries` needs a `database`",
+        ),
+        ("[geo]\nmode = \"allow\"\n", "keeps everybody out"),
+        (
+            "[xdp]\ninterfaces = [\"eth0\"]\n[geo]\ndatabase = \"c\"\ncountries = [\"DEU\"]\n",
+            "`DEU` is no country code",
+        ),
     ] {
         let shown = problem_of(more);
         assert!(shown.contains(message), "{more}\n{shown}");
@@ -431,17 +452,17 @@ detach_on_exit = true
 event_sample = 1
 ban_scope = "guarded-ports"
 evasions = "pass"
+source_rate = 1000000
+source_burst = 1
+total_rate = 1
+total_burst = 1000000
+syn_cookies = true
 [geo]
 database = "c"
 mode = "allow"
 countries = ["de", "XK"]
 unknown = "drop"
 scope = "guarded-ports"
-source_rate = 1000000
-source_burst = 1
-total_rate = 1
-total_burst = 1000000
-syn_cookies = true
 [defence]
 allowlist = ["::/0", "192.0.2.7"]
 [[defence.rule]]
@@ -457,96 +478,3 @@ ban_max = "1s"
 level = "trace"
 format = "json"
 "#;
-
-/// `(section, key, default)` for every row of the reference.
-fn documented() -> BTreeSet<(String, String, String)> {
-    let mut section = String::new();
-    let mut rows = BTreeSet::new();
-    for line in REFERENCE.lines() {
-        if let Some(title) = line.strip_prefix("## `") {
-            section = title
-                .trim_end_matches('`')
-                .trim_matches(['[', ']'])
-                .to_owned();
-        } else if let Some(row) = line.strip_prefix("| `") {
-            let cells: Vec<&str> = row.split(" | ").collect();
-            rows.insert((
-                section.clone(),
-                cells[0].trim_end_matches('`').to_owned(),
-                cells[1].to_owned(),
-            ));
-        }
-    }
-    rows
-}
-
-/// `(section, key, value)` for every key of a configuration.
-fn keys(section: &str, value: &toml::Table, found: &mut BTreeSet<(String, String, String)>) {
-    for (key, value) in value {
-        let inner = if section.is_empty() {
-            key.clone()
-        } else {
-            format!("{section}.{key}")
-        };
-        let tables: Vec<&toml::Table> = match value {
-            toml::Value::Table(table) => vec![table],
-            toml::Value::Array(array) => array.iter().filter_map(|v| v.as_table()).collect(),
-            _ => Vec::new(),
-        };
-        for table in &tables {
-            if key != "dollar_topics" {
-                keys(&inner, table, found);
-            }
-        }
-        if !section.is_empty() {
-            let shown = if tables.is_empty() {
-                value.to_string()
-            } else {
-                String::new()
-            };
-            found.insert((section.to_owned(), key.clone(), shown));
-        }
-    }
-}
-
-#[test]
-fn the_reference_lists_every_key_and_no_other() {
-    let mut everything = BTreeSet::new();
-    let effective = parse(EVERYTHING).effective().unwrap();
-    keys("", &effective.parse().unwrap(), &mut everything);
-    let name = |(section, key, _): (String, String, String)| format!("{section}.{key}");
-    let known: BTreeSet<String> = everything.into_iter().map(name).collect();
-    let documented: BTreeSet<String> = documented().into_iter().map(name).collect();
-    assert_eq!(documented, known);
-    assert!(REFERENCE.contains("## `[dollar_topics]`"));
-}
-
-#[test]
-fn the_reference_names_every_offence() {
-    let names = Offence::ALL.map(|offence| format!("`\"{offence}\"`"));
-    let row = format!("| `offence` | required | {} |", names.join(", "));
-    assert!(REFERENCE.contains(&row), "{row}");
-    for offence in Offence::ALL {
-        let explained = format!("- `{offence}`: ");
-        assert!(REFERENCE.contains(&explained), "{explained}");
-    }
-}
-
-#[test]
-fn the_reference_says_the_defaults_that_hold() {
-    let mut effective = BTreeSet::new();
-    let text = LEAST.to_owned() + "[[defence.rule]]\noffence = \"malformed\"\n";
-    let text = parse(&text).effective().unwrap();
-    keys("", &text.parse().unwrap(), &mut effective);
-    let mut compared = 0;
-    for (section, key, default) in documented() {
-        let Some(default) = default.strip_prefix('`') else {
-            continue;
-        };
-        let default = default.trim_end_matches('`').to_owned();
-        let row = (section, key, default);
-        assert!(effective.contains(&row), "{row:?}\n{text}");
-        compared += 1;
-    }
-    assert_eq!(compared, 46);
-}

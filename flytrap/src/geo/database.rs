@@ -49,6 +49,15 @@ impl Database {
             path: path.to_owned(),
             source,
         })?;
+        Self::from_bytes(bytes, path, progress)
+    }
+
+    /// The same of what such a file holds; errors call it `path`.
+    pub fn from_bytes(
+        bytes: Vec<u8>,
+        path: &Path,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<CountryMap, GeoError> {
         let map = parse(bytes, progress).map_err(|error| GeoError::Format {
             path: path.to_owned(),
             reason: error.to_string(),

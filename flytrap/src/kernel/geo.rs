@@ -9,7 +9,7 @@ use flytrap_common::geo::{CountryPolicy, Table4, Table6};
 use super::error::KernelError;
 use super::plane::{KernelPlane, lock};
 use super::tables::take_map;
-use crate::geo::Tables;
+use crate::geo::{Policy, Tables};
 
 /// `BPF_F_MMAPABLE`, as the program declares its tables: their values then lie on whole pages.
 const ALIGNED: u32 = 1 << 10;
@@ -40,20 +40,51 @@ impl KernelPlane {
     /// milliseconds, during which packets are judged and bans can be made.
     pub fn set_countries(&self, tables: &Tables) -> Result<(), KernelError> {
         // Filled before the lock is taken: only the exchange is done under it.
-        let v4 = filled(&*tables.v4, MAP_GEO4)?;
-        let v6 = filled(&*tables.v6, MAP_GEO6)?;
-        let mut maps = lock(&self.geo);
-        let set4 = maps.geo4.set(0, &v4, 0);
+        let filled = Filled::new(tables)?;
+        lock(&self.geo).exchange(&filled)
+    }
+
+    /// Makes these the countries whose packets are dropped: [`Policy::drop_set`].
+    pub fn set_country_policy(&self, policy: &Policy) -> Result<(), KernelError> {
+        lock(&self.geo).set_policy(policy)
+    }
+}
+
+impl GeoMaps {
+    /// The tables, and who is dropped by them.
+    pub(super) fn set(&mut self, tables: &Tables, policy: &Policy) -> Result<(), KernelError> {
+        let filled = Filled::new(tables)?;
+        // The policy first: the tables of an earlier start are looked at with it, too.
+        self.set_policy(policy)?;
+        self.exchange(&filled)
+    }
+
+    fn exchange(&mut self, filled: &Filled) -> Result<(), KernelError> {
+        let set4 = self.geo4.set(0, &filled.v4, 0);
         set4.map_err(KernelError::map(MAP_GEO4))?;
-        let set6 = maps.geo6.set(0, &v6, 0);
+        let set6 = self.geo6.set(0, &filled.v6, 0);
         set6.map_err(KernelError::map(MAP_GEO6))
     }
 
-    /// Makes these the countries whose packets are dropped: [`crate::geo::Policy::drop_set`].
-    pub fn set_country_policy(&self, drop: [u64; 4]) -> Result<(), KernelError> {
-        let mut maps = lock(&self.geo);
-        let set = maps.country.set(0, CountryPolicy { drop }, 0);
+    fn set_policy(&mut self, policy: &Policy) -> Result<(), KernelError> {
+        let drop = policy.drop_set();
+        let set = self.country.set(0, CountryPolicy { drop }, 0);
         set.map_err(KernelError::map(MAP_COUNTRY))
+    }
+}
+
+/// New maps that hold both tables, in force nowhere yet.
+struct Filled {
+    v4: Array<MapData, Table4>,
+    v6: Array<MapData, Table6>,
+}
+
+impl Filled {
+    fn new(tables: &Tables) -> Result<Self, KernelError> {
+        Ok(Self {
+            v4: filled(&*tables.v4, MAP_GEO4)?,
+            v6: filled(&*tables.v6, MAP_GEO6)?,
+        })
     }
 }
 

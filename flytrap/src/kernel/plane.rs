@@ -24,6 +24,7 @@ use super::{
     ActiveBan, AllowedPrefix, AttachedMode, Blocklist, KernelBan, Limits, Mode, PacketCount,
     VerdictReason, preflight,
 };
+use crate::geo;
 use crate::types::Prefix;
 
 /// The compiled kernel program: an ELF object with [`PROGRAM`] and
@@ -58,7 +59,7 @@ pub struct KernelSettings {
     pub bans_on_guarded_ports: bool,
     /// Whether packets pass that hide their ports: tiny fragments and overlong header chains.
     pub pass_evasions: bool,
-    /// Where [`KernelPlane::set_country_policy`] holds; `None`: countries aren't looked up.
+    /// Where countries are kept out; `None`: countries aren't looked up.
     pub countries: Option<CountryScope>,
     /// How many connections may be opened to `guarded_ports`.
     pub limits: Limits,
@@ -131,7 +132,19 @@ impl KernelPlane {
     /// # Panics
     /// Outside a tokio runtime with IO enabled.
     pub fn start(settings: KernelSettings) -> Result<(Self, Events), KernelError> {
-        Self::put_in_force(settings, true)
+        Self::put_in_force(settings, true, None)
+    }
+
+    /// The same, and no packet is judged without these countries.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn start_with_countries(
+        settings: KernelSettings,
+        tables: &geo::Tables,
+        policy: &geo::Policy,
+    ) -> Result<(Self, Events), KernelError> {
+        Self::put_in_force(settings, true, Some((tables, policy)))
     }
 
     /// Attaches the program and leaves it: what earlier pins hold stays, bans, settings and the
@@ -158,7 +171,7 @@ impl KernelPlane {
             countries: None,
             limits: Limits::NONE,
         };
-        let (plane, _unread) = Self::put_in_force(settings, configure)?;
+        let (plane, _unread) = Self::put_in_force(settings, configure, None)?;
         if let Some((prefix, duration)) = exempt {
             plane.allow_for(prefix, duration)?;
         }
@@ -170,6 +183,7 @@ impl KernelPlane {
     fn put_in_force(
         settings: KernelSettings,
         configure: bool,
+        countries: Option<(&geo::Tables, &geo::Policy)>,
     ) -> Result<(Self, Events), KernelError> {
         let object = program()?;
         preflight::privileged()?;
@@ -185,6 +199,9 @@ impl KernelPlane {
         let mut state = State::default();
         let result =
             Loaded::new(object, &settings, configure, &mut state).and_then(|mut loaded| {
+                if let Some((tables, policy)) = countries {
+                    loaded.geo.set(tables, policy)?;
+                }
                 let program = xdp(&mut loaded.ebpf, PROGRAM)?;
                 for interface in &interfaces {
                     let attachment = attach::attach(program, pin_dir, interface, settings.mode)?;
