@@ -37,9 +37,11 @@ pub(crate) fn drops(country: u8) -> bool {
 }
 
 /// How many addresses are in `ft_source`, if not the packet's own is to be looked up. Set before
-/// the program is loaded.
+/// the program is loaded. Not 0 at first: LLVM would keep every other constant 0, such as the keys of
+/// lookups, in the same place, where the loader changes it too.
 #[unsafe(no_mangle)]
-static FT_SOURCES: u32 = 0;
+static FT_SOURCES: u32 = OWN_SOURCE;
+const OWN_SOURCE: u32 = u32::MAX;
 
 /// Answers with the country of the packet's source instead of a verdict: what tests compare and
 /// benchmarks time. With [`FT_SOURCES`] set, of one address of `ft_source` after the other, as many
@@ -52,7 +54,7 @@ pub fn ft_geo(context: XdpContext) -> u32 {
     let sources = unsafe { core::ptr::read_volatile(&raw const FT_SOURCES) };
     // Two matches, as one over both kinds of sources makes LLVM copy registers that nothing has
     // written, which the verifier refuses.
-    let country = if sources == 0 {
+    let country = if sources == OWN_SOURCE {
         match network {
             Network::V4(ip) => country4(ip.source),
             Network::V6(ip) => country6(ip.source),
@@ -66,7 +68,8 @@ pub fn ft_geo(context: XdpContext) -> u32 {
             *counter = (*counter).wrapping_add(1);
             *counter
         };
-        let Some(source) = ft_source.get((next % u64::from(sources)) as u32) else {
+        let index = next.checked_rem(u64::from(sources)).unwrap_or(0) as u32;
+        let Some(source) = ft_source.get(index) else {
             return 0;
         };
         let [a, b, c, d, ..] = *source;

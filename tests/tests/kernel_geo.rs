@@ -18,7 +18,7 @@ use flytrap::kernel::{
     Blocklist, CountryScope, Events, KernelPlane, KernelSettings, Limits, Mode, VerdictReason,
     program,
 };
-use flytrap_common::abi::{EMPTY_PROGRAM, GEO_PROGRAM, GEO_SOURCES, MAP_SOURCE, MAPS, PROGRAM};
+use flytrap_common::abi::{GEO_PROGRAM, GEO_SOURCES, MAP_SOURCE, MAPS, PROGRAM};
 use flytrap_common::geo::{Origin, origin};
 use flytrap_tests::lab::geo::{Numbers, Row, database, rows};
 use maxminddb::{PathElement, Reader};
@@ -380,64 +380,56 @@ fn from_the_file_into_force() {
     }
 }
 
-/// Shows what a lookup costs with a random source per range; `--nocapture`. Judges nothing.
 #[test]
 #[ignore = "needs root: cargo xtask test"]
-fn nanoseconds_per_lookup() {
-    const SOURCES: u32 = 1 << 18;
-    let rows = rows(1, 500_000);
-    let tables = tables(&rows);
-    let rig = Rig::new(None);
-    let mut numbers = Numbers(3);
-    for ipv6 in [false, true] {
-        let mut family: Vec<[u8; 16]> = Vec::new();
-        while family.len() < SOURCES as usize {
-            let at = usize::try_from(numbers.below(rows.len() as u64)).unwrap();
-            match rows[at].0 {
-                IpAddr::V6(source) if ipv6 => family.push(source.octets()),
-                IpAddr::V4(source) if !ipv6 => {
-                    let [a, b, c, d] = source.octets();
-                    family.push([a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-                }
-                _ => {}
-            }
-        }
-        let mut loader = EbpfLoader::new();
-        for map in MAPS {
-            loader.map_pin_path(map, rig.pin_dir.join(map));
-        }
-        loader.map_max_entries(MAP_SOURCE, SOURCES);
-        loader.override_global(GEO_SOURCES, &SOURCES, true);
-        let mut ebpf = loader.load(program().unwrap()).unwrap();
-        let mut sources: Array<_, [u8; 16]> =
-            ebpf.take_map(MAP_SOURCE).unwrap().try_into().unwrap();
-        for (at, source) in (0..).zip(&family) {
-            sources.set(at, source, 0).unwrap();
-        }
-        for name in [GEO_PROGRAM, EMPTY_PROGRAM] {
-            let program: &mut Xdp = ebpf.program_mut(name).unwrap().try_into().unwrap();
-            program.load().unwrap();
-        }
-        let source = if ipv6 { "2400::7" } else { "192.0.2.7" };
-        let packet = packet(source.parse().unwrap(), 1883);
-        let time = |name| {
-            let program: &Xdp = ebpf.program(name).unwrap().try_into().unwrap();
-            let round = |_| {
-                let mut options = TestRunOptions::new();
-                options.data_in = Some(&packet);
-                options.repeat = 200_000;
-                program.test_run(options).unwrap().duration.as_nanos()
-            };
-            let mut times: Vec<_> = (0..11).map(round).collect();
-            times.sort_unstable();
-            times[times.len() / 2]
-        };
-        rig.plane.set_countries(&tables).unwrap();
-        println!(
-            "{}: empty program {} ns, next address of a list and its country {} ns",
-            if ipv6 { "IPv6" } else { "IPv4" },
-            time(EMPTY_PROGRAM),
-            time(GEO_PROGRAM)
+fn a_program_that_is_loaded_later_finds_the_tables() {
+    let rig = Rig::new(Some(CountryScope::Host));
+    rig.plane
+        .set_countries(&tables(&[
+            row("192.0.2.0", 24, "DE"),
+            row("2400::", 16, "FR"),
+        ]))
+        .unwrap();
+    let mut loader = EbpfLoader::new();
+    for map in MAPS {
+        loader.map_pin_path(map, rig.pin_dir.join(map));
+    }
+    let mut ebpf = loader.load(program().unwrap()).unwrap();
+    let later: &mut Xdp = ebpf.program_mut(GEO_PROGRAM).unwrap().try_into().unwrap();
+    later.load().unwrap();
+    assert_eq!(rig.country("192.0.2.7".parse().unwrap()), Some(code("DE")));
+    let later: &Xdp = ebpf.program(GEO_PROGRAM).unwrap().try_into().unwrap();
+    for (address, expected) in [("192.0.2.7", "DE"), ("2400::7", "FR")] {
+        assert_eq!(
+            country(later, address.parse().unwrap()),
+            Some(code(expected))
         );
     }
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_list_of_sources_is_looked_up_in_turn() {
+    let rig = Rig::new(None);
+    let rows = [row("192.0.2.0", 24, "DE"), row("198.51.0.0", 16, "FR")];
+    rig.plane.set_countries(&tables(&rows)).unwrap();
+    let mut loader = EbpfLoader::new();
+    for map in MAPS {
+        loader.map_pin_path(map, rig.pin_dir.join(map));
+    }
+    loader.map_max_entries(MAP_SOURCE, 2);
+    loader.override_global(GEO_SOURCES, &2_u32, true);
+    let mut ebpf = loader.load(program().unwrap()).unwrap();
+    let mut list: Array<_, [u8; 16]> = ebpf.take_map(MAP_SOURCE).unwrap().try_into().unwrap();
+    for (at, [a, b, c, d]) in (0..).zip([[192, 0, 2, 7], [198, 51, 100, 7]]) {
+        let source = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        list.set(at, source, 0).unwrap();
+    }
+    let lookup: &mut Xdp = ebpf.program_mut(GEO_PROGRAM).unwrap().try_into().unwrap();
+    lookup.load().unwrap();
+    let seen = [(); 4].map(|()| country(lookup, "203.0.113.7".parse().unwrap()));
+    assert_eq!(
+        seen,
+        ["FR", "DE", "FR", "DE"].map(|expected| Some(code(expected)))
+    );
 }

@@ -1,216 +1,118 @@
 //! Nanoseconds for each packet, by `BPF_PROG_TEST_RUN`.
-//!
-//! The rounds of all cases are interleaved, so that a machine that changes its speed changes it
-//! for all of them. Where sources are random, another program writes the next one into the packet
-//! and calls the program under test; what that takes is measured in front of the empty program and
-//! taken off: `(spoof + flytrap) − (spoof + empty) + empty`. The note says the time with it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use flytrap::kernel::{Mode, VerdictReason};
+use flytrap::geo::{Country, Policy, Tables};
+use flytrap::kernel::{CountryScope, Limit, Limits, Mode, VerdictReason};
 use flytrap::types::Prefix;
 use flytrap_common::abi::{EMPTY_PROGRAM, PROGRAM};
 
+use super::case::{Case, table};
 use super::report::{Figure, Requirement, Table};
-use super::rig::{DROP, PASS, Rig, SOURCES, Spoofer, XdpFilter, nanoseconds, packet};
-use super::{SENDER_CPU, median, pin_to};
+use super::rig::{
+    DROP, Lookup, PASS, Rig, SOURCES, Spoofer, XdpFilter, far_syn, nanoseconds, packet, syn, timed,
+};
+use super::sources::{Random, banned4, banned6, in_ranges, random4, random6};
+use super::{SENDER_CPU, pin_to};
+use crate::lab::geo::Row;
 
 /// The bans of a busy site, and as many as fit.
 const FEW: u32 = 1_000;
 /// All of [`flytrap_common::abi::EXACT_BANS`].
 const MANY: u32 = 1 << 20;
+/// New connections each second, and at once: more than the benchmark opens.
+const PLENTY: u32 = 1_000_000;
 
-/// Packets in a round: fewer than there are sources, so that none comes twice.
-const PACKETS: u32 = 200_000;
-const _: () = assert!((PACKETS as usize) < SOURCES);
+const fn requirement(figure: &'static str, to: &'static str, must: f64, aim: f64) -> Requirement {
+    Requirement {
+        figure,
+        to: Some(to),
+        must: Some(must),
+        aim: Some(aim),
+    }
+}
 
 /// What the figures must be.
 pub const REQUIREMENTS: &[Requirement] = &[
-    Requirement {
-        figure: "ban-hit",
-        to: "xdp-filter",
-        must: 1.5,
-        aim: Some(1.2),
-    },
-    Requirement {
-        figure: "full-v4",
-        to: "empty",
-        must: 9.0,
-        aim: Some(7.0),
-    },
-    Requirement {
-        figure: "full-v6",
-        to: "empty",
-        must: 10.0,
-        aim: Some(8.0),
-    },
-    Requirement {
-        figure: "country-v4",
-        to: "empty",
-        must: 3.0,
-        aim: Some(2.0),
-    },
-    Requirement {
-        figure: "country-v6",
-        to: "empty",
-        must: 3.0,
-        aim: Some(2.0),
-    },
+    requirement("ban-hit", "xdp-filter", 1.5, 1.2),
+    requirement("full-v4", "empty", 9.0, 7.0),
+    requirement("full-v6", "empty", 10.0, 8.0),
+    requirement("country-v4", "empty", 3.0, 2.0),
+    requirement("country-v6", "empty", 3.0, 2.0),
 ];
-
-type Run<'a> = Box<dyn Fn(u32) -> Result<f64> + 'a>;
-
-/// A way through a program.
-struct Case<'a> {
-    id: &'static str,
-    what: &'static str,
-    /// Runs it so often and says how many nanoseconds one took.
-    run: Run<'a>,
-    /// The case that spoofs the same sources in front of the empty program.
-    spoof: Option<&'static str>,
-    rounds: Vec<f64>,
-}
-
-impl<'a> Case<'a> {
-    /// One packet again and again.
-    fn fixed(
-        id: &'static str,
-        what: &'static str,
-        (rig, name): (&'a Rig, &'static str),
-        frame: Vec<u8>,
-        (verdict, counted): (u32, Option<VerdictReason>),
-    ) -> Self {
-        let run = move |repeat| {
-            let before = count(rig, counted)?;
-            let result = nanoseconds(rig.program(name)?, &frame, verdict, repeat)?;
-            let seen = count(rig, counted)? - before;
-            ensure!(
-                counted.is_none() || seen == u64::from(repeat),
-                "{seen} of {repeat} packets counted"
-            );
-            Ok(result)
-        };
-        Self::new(id, what, Box::new(run))
-    }
-
-    /// The next source for every packet.
-    fn spoofed(
-        id: &'static str,
-        what: &'static str,
-        spoofer: &'a Spoofer,
-        first: IpAddr,
-        (rig, verdict, counted): (&'a Rig, u32, Option<VerdictReason>),
-    ) -> Self {
-        let frame = packet(first);
-        let run = move |repeat| {
-            let before = count(rig, counted)?;
-            let result = nanoseconds(spoofer.program()?, &frame, verdict, repeat)?;
-            let seen = count(rig, counted)? - before;
-            ensure!(
-                counted.is_none() || seen == u64::from(repeat),
-                "{seen} of {repeat} packets counted"
-            );
-            Ok(result)
-        };
-        let spoof = if first.is_ipv4() {
-            "spoof-v4"
-        } else {
-            "spoof-v6"
-        };
-        Self {
-            spoof: counted.map(|_| spoof),
-            ..Self::new(id, what, Box::new(run))
-        }
-    }
-
-    fn new(id: &'static str, what: &'static str, run: Run<'a>) -> Self {
-        Self {
-            id,
-            what,
-            run,
-            spoof: None,
-            rounds: Vec::new(),
-        }
-    }
-}
-
-fn count(rig: &Rig, counted: Option<VerdictReason>) -> Result<u64> {
-    counted.map_or(Ok(0), |counted| rig.counted(counted))
-}
-
-/// Pseudo-random numbers, the same in every run (splitmix64).
-pub struct Random(pub u64);
-
-impl Iterator for Random {
-    type Item = u64;
-
-    fn next(&mut self) -> Option<u64> {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Some(mixed ^ (mixed >> 31))
-    }
-}
-
-/// The `number`th banned IPv4 address: spread over 224.0.0.0/3, where no random source is.
-fn banned4(number: u32) -> Ipv4Addr {
-    // An odd factor: another address for each number.
-    Ipv4Addr::from_bits(0xe000_0000 | (number.wrapping_mul(0x9e37_79b1) & 0x1fff_ffff))
-}
-
-/// The `number`th banned IPv6 /64: spread over `c000::/3`.
-fn banned6(number: u32) -> Ipv6Addr {
-    let spread = u128::from(u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 3);
-    Ipv6Addr::from_bits((0b110 << 125) | (spread << 64) | 1)
-}
-
-fn random4(number: u64) -> IpAddr {
-    let bits = u32::try_from(number >> 32).unwrap_or(0);
-    // Below 224.0.0.0, and not in 10.0.0.0/8, where the allowlist is.
-    let bits = bits % 0xe000_0000;
-    let bits = if bits >> 24 == 10 {
-        bits | 1 << 24
-    } else {
-        bits
-    };
-    Ipv4Addr::from_bits(bits).into()
-}
-
-fn random6(number: u64) -> IpAddr {
-    // In 2000::/3, all that is assigned.
-    Ipv6Addr::from_bits(u128::from((number >> 3) | 1 << 61) << 64 | 1).into()
-}
 
 /// What is measured.
 struct Programs {
     few: Rig,
     many: Rig,
+    /// Also with countries and limits.
+    full: Rig,
+    /// With a limit that lets nobody in.
+    tight: Rig,
+    /// In a country that is kept out.
+    kept_out: IpAddr,
     empty4: Spoofer,
     empty6: Spoofer,
     miss4: Spoofer,
     miss6: Spoofer,
     hit4: Spoofer,
+    full4: Spoofer,
+    full6: Spoofer,
+    country4: Lookup,
+    country6: Lookup,
     peer: Option<XdpFilter>,
 }
 
+/// Rows of a country database, and its tables.
+pub struct Countries<'a> {
+    /// What the tables are made of.
+    pub rows: &'a [Row],
+    /// For the kernel.
+    pub tables: &'a Tables,
+}
+
 impl Programs {
-    fn load(object: &Path) -> Result<Self> {
-        let rig = |bans| {
-            let rig = Rig::new(&[], Mode::Native)?;
+    fn load(object: &Path, countries: &Countries<'_>) -> Result<Self> {
+        let banning = |rig: Rig, bans| {
             rig.ban((0..bans).map(|each| Prefix::covering(banned4(each).into(), 32)))?;
             rig.ban((0..bans).map(|each| Prefix::covering(banned6(each).into(), 64)))?;
             anyhow::Ok(rig)
         };
-        let (few, many) = (rig(FEW)?, rig(MANY)?);
+        let few = banning(Rig::new(&[], Mode::Native)?, FEW)?;
+        let many = banning(Rig::new(&[], Mode::Native)?, MANY)?;
+        let kept_out: Country = "XK".parse()?;
+        let limited = |source, total| Limits {
+            source: Limit::per_second(source, source),
+            total: Limit::per_second(total, total),
+        };
+        let full = Rig::with(&[], Mode::Native, |settings| {
+            settings.countries = Some(CountryScope::Host);
+            settings.limits = limited(PLENTY, PLENTY);
+        })?;
+        full.plane.set_countries(countries.tables)?;
+        full.plane.set_country_policy(&Policy {
+            countries: vec![kept_out],
+            ..Policy::default()
+        })?;
+        let full = banning(full, MANY)?;
+        let tight = Rig::with(&[], Mode::Native, |settings| {
+            settings.limits = limited(1, PLENTY);
+        })?;
+
         let random4: Vec<IpAddr> = Random(4).take(SOURCES).map(random4).collect();
         let random6: Vec<IpAddr> = Random(6).take(SOURCES).map(random6).collect();
         let banned: Vec<IpAddr> = Random(5)
             .take(SOURCES)
             .filter_map(|number| Some(banned4(u32::try_from(number >> 44).ok()?).into()))
             .collect();
+        let ranges4 = in_ranges(countries.rows, true, kept_out);
+        let ranges6 = in_ranges(countries.rows, false, kept_out);
+        let mut rows = countries.rows.iter();
+        let (kept_out, ..) = rows
+            .find(|(start, _, country)| start.is_ipv4() && *country == kept_out)
+            .context("no row of the country that is kept out")?;
         let spoofer = |sources: &[IpAddr], rig: &Rig, name| {
             Spoofer::in_front_of(object, sources, rig.program(name)?)
         };
@@ -221,26 +123,30 @@ impl Programs {
             miss4: spoofer(&random4, &many, PROGRAM)?,
             miss6: spoofer(&random6, &many, PROGRAM)?,
             hit4: spoofer(&banned, &many, PROGRAM)?,
+            full4: spoofer(&ranges4, &full, PROGRAM)?,
+            full6: spoofer(&ranges6, &full, PROGRAM)?,
+            country4: Lookup::new(&full, &ranges4)?,
+            country6: Lookup::new(&full, &ranges6)?,
+            kept_out: *kept_out,
             few,
             many,
+            full,
+            tight,
             peer: XdpFilter::new(&listed)?,
         })
     }
 }
 
 /// Measures; `object` is the benchmark's own programs.
-pub fn measure(object: &Path, rounds: u32) -> Result<Table> {
+pub fn measure(object: &Path, countries: &Countries<'_>, rounds: u32) -> Result<Table> {
     pin_to(SENDER_CPU, None)?;
-    let programs = Programs::load(object)?;
+    let programs = Programs::load(object, countries)?;
     let mut cases = cases(&programs);
+    cases.extend(more_cases(&programs));
     cases.extend(programs.peer.as_ref().map(beside));
-    // The first round finds nothing in the caches.
     for round in 0..=rounds {
         for case in &mut cases {
-            let result = (case.run)(PACKETS).with_context(|| case.what.to_owned())?;
-            if round > 0 {
-                case.rounds.push(result);
-            }
+            case.round(round > 0)?;
         }
     }
     let mut table = table(&cases);
@@ -358,32 +264,76 @@ fn cases(all: &Programs) -> Vec<Case<'_>> {
     ]
 }
 
-/// Takes off, round by round, what the spoofing adds to an empty program.
-fn table(cases: &[Case]) -> Table {
-    let rounds = |id| {
-        let mut found = cases.iter().filter(|case| case.id == id);
-        found.next().map_or(&[][..], |case| &case.rounds)
+/// Countries, limits, and the longest way through.
+fn more_cases(all: &Programs) -> Vec<Case<'_>> {
+    let any4: IpAddr = Ipv4Addr::new(192, 0, 2, 9).into();
+    let any6 = Ipv6Addr::new(0x2400, 0xdb8, 0, 0, 0, 0, 0, 9);
+    let Programs { full, tight, .. } = all;
+    let passed = (PASS, Some(VerdictReason::Pass));
+    vec![
+        country(
+            "country-v4",
+            "the lookup of a country alone, a random IPv4 range each time",
+            &all.country4,
+        ),
+        country("country-v6", "the same; IPv6", &all.country6),
+        Case::fixed(
+            "country-drop",
+            "drop: one IPv4 source of a country that is kept out, 1,048,576 bans",
+            (full, PROGRAM),
+            packet(all.kept_out),
+            (DROP, Some(VerdictReason::DropCountry)),
+        ),
+        Case::spoofed(
+            "full-v4",
+            "pass: random IPv4 ranges, 1,048,576 bans, countries, limits on",
+            &all.full4,
+            any4,
+            (full, PASS, Some(VerdictReason::Pass)),
+        ),
+        Case::spoofed(
+            "full-v6",
+            "pass: random IPv6 ranges, the same",
+            &all.full6,
+            any6.into(),
+            (full, PASS, Some(VerdictReason::Pass)),
+        ),
+        Case::fixed(
+            "syn-v4",
+            "pass: a SYN to a guarded port, under both limits; IPv4",
+            (full, PROGRAM),
+            syn(any4),
+            passed,
+        ),
+        Case::mostly(
+            "limit",
+            "drop: a SYN over the limit of its source; IPv4",
+            tight,
+            syn(any4),
+            VerdictReason::DropSourceLimit,
+        ),
+        Case::fixed(
+            "worst",
+            "pass: a SYN behind two tags and eight IPv6 extension headers, all features on",
+            (full, PROGRAM),
+            far_syn(any6),
+            passed,
+        ),
+    ]
+}
+
+/// Its verdict is the last country's number, of which there is one.
+fn country<'a>(id: &'static str, what: &'static str, lookup: &'a Lookup) -> Case<'a> {
+    let run = move |repeat| {
+        let (country, time) = timed(
+            lookup.program()?,
+            &packet(Ipv4Addr::LOCALHOST.into()),
+            repeat,
+        )?;
+        ensure!(country > 0, "the address had no country");
+        Ok(time)
     };
-    let figure = |case: &Case| {
-        let Some(spoof) = case.spoof else {
-            return Figure::of(case.id, case.what, &case.rounds);
-        };
-        let floors = rounds(spoof).iter().zip(rounds("empty"));
-        let net: Vec<f64> = case
-            .rounds
-            .iter()
-            .zip(floors)
-            .map(|(whole, (spoof, empty))| whole - spoof + empty)
-            .collect();
-        let note = format!("{:.0} ns with the spoofing", median(&case.rounds));
-        Figure::of(case.id, case.what, &net).noted(&note)
-    };
-    Table {
-        title: "Nanoseconds for each packet",
-        unit: "ns",
-        base: "empty",
-        figures: cases.iter().map(figure).collect(),
-    }
+    Case::new(id, what, Box::new(run))
 }
 
 fn arp() -> Vec<u8> {
@@ -391,43 +341,4 @@ fn arp() -> Vec<u8> {
     frame.extend([0x08, 0x06]);
     frame.resize(60, 0);
     frame
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_spoofing_adds_is_taken_off_round_by_round() {
-        let case = |id, spoof, rounds: &[f64]| Case {
-            spoof,
-            rounds: rounds.to_vec(),
-            ..Case::new(id, id, Box::new(|_| Ok(0.0)))
-        };
-        let table = table(&[
-            case("empty", None, &[10.0, 20.0]),
-            case("spoof-v4", None, &[13.0, 25.0]),
-            case("miss", Some("spoof-v4"), &[43.0, 85.0]),
-        ]);
-        let miss = table
-            .figures
-            .last()
-            .map(|figure| (figure.range, &*figure.note));
-        assert_eq!(miss, Some((Some((40.0, 80.0)), "85 ns with the spoofing")));
-    }
-
-    #[test]
-    fn no_random_source_is_banned_or_allowlisted() {
-        for number in Random(4).take(10_000) {
-            let IpAddr::V4(address) = random4(number) else {
-                continue;
-            };
-            assert!(address.octets()[0] < 224 && address.octets()[0] != 10);
-            assert!(matches!(random6(number), IpAddr::V6(each) if each.segments()[0] >> 13 == 1));
-        }
-        for number in (0..MANY).step_by(997) {
-            assert!(banned4(number).octets()[0] >= 224);
-            assert!(banned6(number).segments()[0] >> 13 == 6);
-        }
-    }
 }

@@ -15,9 +15,9 @@ use flytrap::kernel::{Mode, VerdictReason};
 use flytrap::types::Prefix;
 use rustix::process::Pid;
 
-use super::cost::Random;
 use super::report::{Figure, Requirement, Table};
 use super::rig::{Rig, SOURCES, Spoofer, XdpFilter, packet};
+use super::sources::Random;
 use super::{RECEIVER_CPU, SENDER_CPU, pin_to};
 use crate::lab::netns::{Namespace, Place};
 use crate::lab::process::must;
@@ -32,14 +32,14 @@ const FRAMES: u32 = 300_000;
 pub const REQUIREMENTS: &[Requirement] = &[
     Requirement {
         figure: "flood-flytrap",
-        to: "flood-nft-ingress",
-        must: 0.5,
+        to: Some("flood-nft-ingress"),
+        must: Some(0.5),
         aim: Some(0.4),
     },
     Requirement {
         figure: "flood-flytrap",
-        to: "flood-nft-input",
-        must: 0.4,
+        to: Some("flood-nft-input"),
+        must: Some(0.4),
         aim: Some(0.25),
     },
 ];
@@ -307,19 +307,25 @@ fn attached(place: &Place, link: &str, id: u32) -> Result<()> {
     Ok(())
 }
 
-fn installed(tool: &str) -> bool {
+pub(super) fn installed(tool: &str) -> bool {
     ["/usr/sbin", "/sbin", "/usr/bin"]
         .iter()
         .any(|place| Path::new(place).join(tool).exists())
 }
 
-fn shell(place: &Place, script: &str) -> Result<String> {
+pub(super) fn shell(place: &Place, script: &str) -> Result<String> {
     let mut command: Command = place.command("sh");
     must(command.args(["-e", "-c", script]))
 }
 
 fn napi_thread(link: &str) -> Result<Option<Pid>> {
+    Ok(napi_threads(link)?.first().copied())
+}
+
+/// The NAPI threads of all interfaces of this name, in whatever namespace.
+pub(super) fn napi_threads(link: &str) -> Result<Vec<Pid>> {
     let prefix = format!("napi/{link}-");
+    let mut threads = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let path = entry?.path();
         let name = fs::read_to_string(path.join("comm")).unwrap_or_default();
@@ -327,10 +333,10 @@ fn napi_thread(link: &str) -> Result<Option<Pid>> {
             let id = path
                 .file_name()
                 .and_then(|name| name.to_str()?.parse().ok());
-            return Ok(id.and_then(Pid::from_raw));
+            threads.extend(id.and_then(Pid::from_raw));
         }
     }
-    Ok(None)
+    Ok(threads)
 }
 
 /// Nanoseconds that a thread has run.

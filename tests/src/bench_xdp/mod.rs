@@ -1,9 +1,13 @@
 //! `cargo xtask bench xdp`: what judging a packet costs, beside what others take for the same.
 
+mod case;
 pub mod cost;
+pub mod drill;
 pub mod flood;
+pub mod geo;
 pub mod report;
 pub mod rig;
+mod sources;
 
 use anyhow::Result;
 use rustix::thread::{CpuSet, sched_setaffinity};

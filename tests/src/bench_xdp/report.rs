@@ -65,16 +65,16 @@ pub struct Table {
     pub figures: Vec<Figure>,
 }
 
-/// What one figure has to be, as a multiple of another.
+/// What one figure has to be: a multiple of another, or so much.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Requirement {
     /// The figure.
     pub figure: &'static str,
-    /// The one it is compared with.
-    pub to: &'static str,
-    /// The highest ratio that is acceptable.
-    pub must: f64,
-    /// The highest ratio that is wanted.
+    /// The one it is compared with; `None`: it is taken as it is.
+    pub to: Option<&'static str>,
+    /// The highest that is acceptable; `None`: any.
+    pub must: Option<f64>,
+    /// The highest that is wanted.
     pub aim: Option<f64>,
 }
 
@@ -83,7 +83,7 @@ pub struct Requirement {
 pub enum Verdict {
     /// As wanted.
     Aim,
-    /// As it must be.
+    /// As it must be, and where nothing must be: measured.
     Must,
     /// Not as it must be.
     Missed,
@@ -127,11 +127,15 @@ impl Report {
 
     /// Whether a requirement is met, and the ratio.
     pub fn verdict(&self, requirement: &Requirement) -> (Verdict, Option<f64>) {
-        let ratio = self.ratio(requirement.figure, requirement.to);
+        let ratio = match requirement.to {
+            Some(to) => self.ratio(requirement.figure, to),
+            None => self.value(requirement.figure),
+        };
         let verdict = match ratio {
             None => Verdict::Unknown,
             Some(ratio) if requirement.aim.is_some_and(|aim| ratio <= aim) => Verdict::Aim,
-            Some(ratio) if ratio <= requirement.must => Verdict::Must,
+            Some(_) if requirement.must.is_none() => Verdict::Must,
+            Some(ratio) if requirement.must.is_some_and(|must| ratio <= must) => Verdict::Must,
             Some(_) => Verdict::Missed,
         };
         (verdict, ratio)
@@ -173,15 +177,18 @@ impl Report {
             let (verdict, measured) = self.verdict(requirement);
             let _ = writeln!(
                 text,
-                "| `{}` | `{}` | {} | ≤ {} | {} | {} |",
+                "| `{}` | {} | {} | {} | {} | {} |",
                 requirement.figure,
-                requirement.to,
-                ratio(measured),
-                requirement.must,
                 requirement
-                    .aim
-                    .map_or_else(|| "–".to_owned(), |aim| format!("≤ {aim}")),
-                verdict.name()
+                    .to
+                    .map_or_else(String::new, |to| format!("`{to}`")),
+                ratio(measured),
+                at_most(requirement.must),
+                at_most(requirement.aim),
+                match (verdict, requirement.must) {
+                    (Verdict::Must, None) => "aim missed",
+                    _ => verdict.name(),
+                }
             );
         }
         text
@@ -228,6 +235,10 @@ impl Report {
     }
 }
 
+fn at_most(bound: Option<f64>) -> String {
+    bound.map_or_else(|| "–".to_owned(), |bound| format!("≤ {bound}"))
+}
+
 fn number(value: Option<f64>) -> String {
     match value {
         None => "–".to_owned(),
@@ -259,8 +270,8 @@ mod tests {
             }],
             requirements: vec![Requirement {
                 figure: "drop",
-                to: "empty",
-                must: 1.5,
+                to: Some("empty"),
+                must: Some(1.5),
                 aim: Some(1.2),
             }],
         }
@@ -279,6 +290,30 @@ mod tests {
         assert_eq!(verdict(Some(15.0)), (Verdict::Must, true));
         assert_eq!(verdict(Some(15.1)), (Verdict::Missed, false));
         assert_eq!(verdict(Some(f64::NAN)), (Verdict::Missed, false));
+    }
+
+    #[test]
+    fn an_aim_alone_fails_nothing_and_a_bare_figure_is_no_ratio() {
+        let mut report = report(Some(25.0));
+        report.requirements = vec![Requirement {
+            figure: "drop",
+            to: None,
+            must: None,
+            aim: Some(20.0),
+        }];
+        assert!(report.passes());
+        let text = report.markdown();
+        assert!(
+            text.contains("| `drop` |  | 25.00 | – | ≤ 20 | aim missed |"),
+            "{text}"
+        );
+        report.requirements.extend(Some(Requirement {
+            figure: "drop",
+            to: None,
+            must: Some(24.0),
+            aim: None,
+        }));
+        assert!(!report.passes());
     }
 
     #[test]

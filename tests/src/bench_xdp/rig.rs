@@ -14,7 +14,10 @@ use flytrap::kernel::{
     Blocklist, Events, KernelBan, KernelPlane, KernelSettings, Limits, Mode, VerdictReason, program,
 };
 use flytrap::types::Prefix;
-use flytrap_common::abi::{EMPTY_PROGRAM, MAPS, PROGRAM, reason};
+use flytrap_common::abi::{
+    EMPTY_PROGRAM, GEO_PROGRAM, GEO_SOURCES, MAP_SOURCE, MAPS, PROGRAM, reason,
+};
+use flytrap_common::packet::EXTENSION_HEADERS;
 use tokio::runtime::{Builder, Runtime};
 
 /// How many sources the benchmark's programs go through.
@@ -30,6 +33,7 @@ pub const PASS: u32 = 2;
 pub struct Rig {
     /// Owner of the maps.
     pub plane: KernelPlane,
+    pin_dir: PathBuf,
     ebpf: Ebpf,
     _events: Events,
     _runtime: Runtime,
@@ -39,6 +43,15 @@ impl Rig {
     /// Maps of its own, with eight prefixes of each family on the allowlist, attached to
     /// `interfaces` of this thread's namespace; the same program once more for test runs.
     pub fn new(interfaces: &[String], mode: Mode) -> Result<Self> {
+        Self::with(interfaces, mode, |_| ())
+    }
+
+    /// The same with other settings.
+    pub fn with(
+        interfaces: &[String],
+        mode: Mode,
+        change: impl FnOnce(&mut KernelSettings),
+    ) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let pid = std::process::id();
@@ -46,7 +59,7 @@ impl Rig {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
         // Never kept, so that dropping it takes everything back.
-        let (plane, events) = KernelPlane::start(KernelSettings {
+        let mut settings = KernelSettings {
             interfaces: interfaces.to_vec(),
             mode,
             pin_dir: pin_dir.clone(),
@@ -57,7 +70,9 @@ impl Rig {
             pass_evasions: false,
             countries: None,
             limits: Limits::NONE,
-        })?;
+        };
+        change(&mut settings);
+        let (plane, events) = KernelPlane::start(settings)?;
         drop(entered);
         let mut loader = EbpfLoader::new();
         for map in MAPS {
@@ -70,6 +85,7 @@ impl Rig {
         plane.set_allowlist(&allowlist()?)?;
         Ok(Self {
             plane,
+            pin_dir,
             ebpf,
             _events: events,
             _runtime: runtime,
@@ -99,6 +115,45 @@ impl Rig {
         let counters = self.plane.counters()?;
         let mut found = counters.iter().filter(|(outcome, _)| *outcome == wanted);
         Ok(found.next().map_or(0, |(_, count)| count.packets))
+    }
+}
+
+/// The lookup of countries alone, over a rig's tables: of one address of a list after the other.
+pub struct Lookup {
+    ebpf: Ebpf,
+}
+
+impl Lookup {
+    /// For this list, of which there have to be [`SOURCES`].
+    pub fn new(rig: &Rig, sources: &[IpAddr]) -> Result<Self> {
+        let count = u32::try_from(sources.len())?;
+        let mut loader = EbpfLoader::new();
+        for map in MAPS {
+            loader.map_pin_path(map, rig.pin_dir.join(map));
+        }
+        loader.map_max_entries(MAP_SOURCE, count);
+        loader.override_global(GEO_SOURCES, &count, true);
+        let mut ebpf = loader.load(program()?)?;
+        let list = ebpf.map_mut(MAP_SOURCE).context("no map of sources")?;
+        let mut list: Array<&mut MapData, [u8; 16]> = Array::try_from(list)?;
+        for (index, source) in (0..).zip(sources) {
+            let mut bytes = [0; 16];
+            match source {
+                IpAddr::V4(source) => bytes
+                    .iter_mut()
+                    .zip(source.octets())
+                    .for_each(|(to, from)| *to = from),
+                IpAddr::V6(source) => bytes = source.octets(),
+            }
+            list.set(index, bytes, 0)?;
+        }
+        xdp_mut(&mut ebpf, GEO_PROGRAM)?.load()?;
+        Ok(Self { ebpf })
+    }
+
+    /// The program; its verdict is the last country's number.
+    pub fn program(&self) -> Result<&Xdp> {
+        xdp(&self.ebpf, GEO_PROGRAM)
     }
 }
 
@@ -232,19 +287,75 @@ pub fn packet(source: IpAddr) -> Vec<u8> {
     bytes
 }
 
+/// A SYN to a guarded port.
+pub fn syn(source: IpAddr) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 2], TARGET_MAC);
+    let builder = match (source, TARGET) {
+        (IpAddr::V4(from), [IpAddr::V4(to), _]) => builder.ipv4(from.octets(), to.octets(), 64),
+        (IpAddr::V6(from), [_, IpAddr::V6(to)]) => builder.ipv6(from.octets(), to.octets(), 64),
+        _ => return bytes,
+    };
+    // Writing to memory doesn't fail.
+    let _ = builder
+        .tcp(40_000, 1_883, 1, 65_535)
+        .syn()
+        .write(&mut bytes, &[]);
+    bytes
+}
+
+/// The longest way to the same SYN: two tags, and all the extension headers that are followed.
+pub fn far_syn(source: Ipv6Addr) -> Vec<u8> {
+    const DESTINATION_OPTIONS: u8 = 60;
+    let near = syn(source.into());
+    let (head, tcp) = near.split_at(near.len().min(ETHERNET + 40));
+    let (addresses, ip) = head.split_at(12);
+    let mut frame = addresses.to_vec();
+    frame.extend([0x88, 0xa8, 0, 1, 0x81, 0, 0, 2]);
+    frame.extend(ip);
+    let ip_begin = 12 + 8 + 2;
+    let length = u16::try_from(EXTENSION_HEADERS * 8 + tcp.len()).unwrap_or(u16::MAX);
+    let fields = [
+        (4, length.to_be_bytes()[0]),
+        (5, length.to_be_bytes()[1]),
+        (6, DESTINATION_OPTIONS),
+    ];
+    for (offset, value) in fields {
+        if let Some(byte) = frame.get_mut(ip_begin + offset) {
+            *byte = value;
+        }
+    }
+    for header in 1..=EXTENSION_HEADERS {
+        let next = if header == EXTENSION_HEADERS {
+            6
+        } else {
+            DESTINATION_OPTIONS
+        };
+        // PadN over the rest.
+        frame.extend([next, 0, 1, 4, 0, 0, 0, 0]);
+    }
+    frame.extend(tcp);
+    frame
+}
+
 /// Nanoseconds for each of `repeat` runs over one packet; the verdict has to be `verdict`.
 pub fn nanoseconds(program: &Xdp, packet: &[u8], verdict: u32, repeat: u32) -> Result<f64> {
+    let (value, time) = timed(program, packet, repeat)?;
+    ensure!(
+        value == verdict,
+        "verdict {value} where {verdict} was expected"
+    );
+    Ok(time)
+}
+
+/// What the last of `repeat` runs returned, and the nanoseconds that each took.
+pub fn timed(program: &Xdp, packet: &[u8], repeat: u32) -> Result<(u32, f64)> {
     let mut options = TestRunOptions::new();
     options.data_in = Some(packet);
     options.repeat = repeat;
     let result = program.test_run(options)?;
-    ensure!(
-        result.return_value == verdict,
-        "verdict {} where {verdict} was expected",
-        result.return_value
-    );
     // Whole nanoseconds: that is what the kernel says.
-    Ok(result.duration.as_secs_f64() * 1e9)
+    Ok((result.return_value, result.duration.as_secs_f64() * 1e9))
 }
 
 /// xdp-filter's program that drops by address, loaded without its loader: the same object file,

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use flytrap_tests::bench_xdp::cost::Countries;
 use flytrap_tests::bench_xdp::report::Report;
-use flytrap_tests::bench_xdp::{cost, flood, machine};
+use flytrap_tests::bench_xdp::{cost, drill, flood, geo, machine};
 
 /// Measure what judging a packet costs, and hold it against what it must cost
 #[derive(Parser)]
@@ -46,14 +47,27 @@ fn run(arguments: &Arguments) -> Result<bool> {
         machine: machine()?,
         ..Report::default()
     };
-    report
-        .tables
-        .push(cost::measure(&arguments.programs, rounds)?);
-    report
-        .tables
-        .push(flood::measure(&arguments.programs, rounds)?);
-    report.requirements.extend(cost::REQUIREMENTS);
-    report.requirements.extend(flood::REQUIREMENTS);
+    let programs = &arguments.programs;
+    let rows = geo::countries();
+    let (table, tables) = geo::measure(&rows, rounds)?;
+    let countries = Countries {
+        rows: &rows,
+        tables: &tables,
+    };
+    // The drill last: it takes the longest.
+    report.tables = vec![
+        cost::measure(programs, &countries, rounds)?,
+        flood::measure(programs, rounds)?,
+        table,
+        drill::measure(programs, rounds)?,
+    ];
+    let requirements = [
+        cost::REQUIREMENTS,
+        flood::REQUIREMENTS,
+        geo::REQUIREMENTS,
+        drill::REQUIREMENTS,
+    ];
+    report.requirements = requirements.concat();
     print!("{}", report.markdown());
     if let Some(file) = &arguments.json {
         let text = serde_json::to_string_pretty(&report.json())?;

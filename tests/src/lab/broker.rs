@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::netns::Place;
 use super::pki::write_secret;
 use super::process::{Process, must};
-use super::{free_port, text_of, wait_for};
+use super::{free_ports, text_of, wait_for};
 
 /// A running mosquitto that admits only the accounts made here, with everything it sees in its log.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Broker {
     pub fn start(place: &Place, directory: &Path) -> Result<Self> {
         let directory = directory.join("broker");
         std::fs::create_dir_all(&directory)?;
-        let port = place.run(|| Ok(free_port(Ipv4Addr::LOCALHOST.into())?))?;
+        let [port] = place.run(|| Ok(free_ports(Ipv4Addr::LOCALHOST.into())?))?;
         let mut broker = Self {
             process: Self::spawn(place, &directory, port)?,
             place: place.clone(),

@@ -14,7 +14,7 @@ use super::broker::Broker;
 use super::netns::{Net, Place};
 use super::pki::{Pki, write_secret};
 use super::process::{Finished, Process};
-use super::{free_port, wait_for};
+use super::{free_ports, wait_for};
 
 /// The binary under test: `$FLYTRAP_BIN`, or what cargo built beside this program.
 pub fn binary() -> Result<PathBuf> {
@@ -55,10 +55,10 @@ impl Setup {
     /// net's interface, and a ledger of this text.
     pub fn new(net: &Net, directory: &Path, broker: SocketAddr, ledger: &str) -> Result<Self> {
         let address = net.gateway_address();
-        let (plain, tls) = if net.interface.is_some() {
-            (1883, 8883)
+        let [plain, tls] = if net.interface.is_some() {
+            [1883, 8883]
         } else {
-            (free_port(address)?, free_port(address)?)
+            free_ports(address)?
         };
         let names = [
             Self::DOMAIN.to_owned(),

@@ -53,11 +53,17 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Re
     }
 }
 
-/// A port of `address` that was free a moment ago.
-pub fn free_port(address: IpAddr) -> io::Result<u16> {
-    Ok(TcpListener::bind(SocketAddr::new(address, 0))?
-        .local_addr()?
-        .port())
+/// Ports that nobody uses now, no two of them the same.
+pub fn free_ports<const N: usize>(address: IpAddr) -> io::Result<[u16; N]> {
+    let mut ports = [0; N];
+    // All are held until the last is found.
+    let mut held = Vec::new();
+    for port in &mut ports {
+        let listener = TcpListener::bind(SocketAddr::new(address, 0))?;
+        *port = listener.local_addr()?.port();
+        held.push(listener);
+    }
+    Ok(ports)
 }
 
 /// A file's text; empty if it isn't there yet.
