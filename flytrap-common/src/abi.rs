@@ -7,7 +7,7 @@ use crate::limit::Limit;
 
 /// Changes with every change of a type, a map or a number in this module. Pinned maps of another
 /// version are refused, never reinterpreted.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// How many IPv4 addresses, and how many IPv6 /64s, can be banned at a time.
 pub const EXACT_BANS: usize = 1 << 20;
@@ -29,7 +29,8 @@ pub const PROGRAM: &str = "flytrap_xdp";
 pub const EMPTY_PROGRAM: &str = "ft_empty";
 /// The program that answers with the country of the source: for tests and benchmarks.
 pub const GEO_PROGRAM: &str = "ft_geo";
-/// A constant of [`GEO_PROGRAM`], `u32`: how many addresses of [`MAP_SOURCE`] it looks up in turn;
+/// A constant of [`GEO_PROGRAM`], `u32`: how many addresses of [`MAP_SOURCE`] it looks up in
+/// turn, a power of two;
 /// `u32::MAX`, as it is: the packet's own source.
 pub const GEO_SOURCES: &str = "FT_SOURCES";
 /// `BPF_MAP_TYPE_ARRAY` of addresses, 16 bytes each, an IPv4 address in the first four. Has room

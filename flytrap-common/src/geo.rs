@@ -42,9 +42,8 @@ pub const INNER: u16 = 1 << 15;
 ///
 /// A node is eight keys; the first key of every node stands again in the level above, so a node's
 /// place follows from the keys passed on the way and nothing points anywhere. Unused keys are
-/// [`NO_KEY`]. `levels` but for the last repeat keys; the last holds all of them, and `values` says
-/// for each what begins there: a country, or [`INNER`] and the number of a group in which the lower
-/// 64 bits decide.
+/// [`NO_KEY`]. The levels repeat keys; the leaves hold all of them, and beside each what begins
+/// there: a country, or [`INNER`] and the number of a group in which the lower 64 bits decide.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub struct Table6 {
@@ -58,10 +57,8 @@ pub struct Table6 {
     pub level3: [Node; ROOT * 64],
     /// 8,192 nodes.
     pub level4: [Node; ROOT * 512],
-    /// 65,536 nodes: every key.
-    pub level5: [Node; ROOT * 4096],
-    /// What begins at the key of the last level with the same position.
-    pub values: [u16; STARTS],
+    /// 65,536 leaves: every key.
+    pub leaves: [Leaf; LEAVES6],
     /// /64s that hold more than one country.
     pub groups: [Group; GROUPS],
     /// Lower halves of where their ranges begin, ascending within a group.
@@ -72,8 +69,10 @@ pub struct Table6 {
 
 /// Keys of the root node.
 pub const ROOT: usize = 16;
+/// Leaves of a [`Table6`].
+pub const LEAVES6: usize = ROOT * 4096;
 /// Ranges that a [`Table6`] holds, by the upper halves of their starts.
-pub const STARTS: usize = ROOT * 4096 * 8;
+pub const STARTS: usize = LEAVES6 * 8;
 /// /64s with finer ranges that a [`Table6`] holds.
 pub const GROUPS: usize = 1 << 12;
 /// Finer ranges that a [`Table6`] holds in all.
@@ -84,6 +83,17 @@ const BISECTIONS: u32 = 10;
 
 /// A cache line of keys, where the kernel aligns it so.
 pub type Node = [u64; 8];
+
+/// The end of the way down. Keys and values lie beside each other because each is a cache miss of
+/// its own where sources are random.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Leaf {
+    /// Where ranges begin.
+    pub keys: Node,
+    /// What begins there.
+    pub values: [u16; 8],
+}
 
 /// Greater than every key: addresses in `2000::/3` begin with the bits 001.
 pub const NO_KEY: u64 = 1 << 62;
@@ -210,8 +220,11 @@ impl Table6 {
         let at = at * 8 + last(self.level2.get(at)?, upper);
         let at = at * 8 + last(self.level3.get(at)?, upper);
         let at = at * 8 + last(self.level4.get(at)?, upper);
-        let at = at * 8 + last(self.level5.get(at)?, upper);
-        let value = *self.values.get(at)?;
+        let leaf = self.leaves.get(at)?;
+        // The values' cache line is on its way while the keys are looked through.
+        // SAFETY: a number that can be read.
+        let _ = unsafe { core::ptr::read_volatile(&raw const leaf.values[0]) };
+        let value = *leaf.values.get(last(&leaf.keys, upper))?;
         if value & INNER == 0 {
             return Some(value as u8);
         }
@@ -240,12 +253,12 @@ impl Table6 {
 fn last<const N: usize>(node: &[u64; N], upper: u64) -> usize {
     const { assert!(N.is_power_of_two()) }
     let mut rank = 0;
-    for key in node {
+    // The first is `upper` or less: it is what led here, or the start of `2000::/3`.
+    for key in node.iter().skip(1) {
         // The sign: 1 if the key is `upper` or less. Both are far below 2^63.
         rank += key.wrapping_sub(upper + 1) >> 63;
     }
-    // Not before the first: the first key of all is the start of `2000::/3`.
-    opaque(rank.wrapping_sub(1)) as usize & (N - 1)
+    opaque(rank) as usize & (N - 1)
 }
 
 /// 1 if `a` is `b` or greater, else 0: the borrow of `a - b`, written so that it stays arithmetic.

@@ -10,7 +10,7 @@ use core::ptr;
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::btf_maps::{Array, ProgramArray};
-use aya_ebpf::helpers::bpf_redirect;
+use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_redirect};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 
@@ -35,6 +35,11 @@ static fb_position: Array<u32, 1> = Array::new();
 #[expect(non_upper_case_globals, reason = "the name of the map")]
 static fb_interface: Array<u32, 1> = Array::new();
 
+/// Nanoseconds from one frame to the next, 0 for none; and when the next is due.
+#[btf_map]
+#[expect(non_upper_case_globals, reason = "the name of the map")]
+static fb_pace: Array<[u64; 2], 1> = Array::new();
+
 /// The program under test.
 #[btf_map]
 #[expect(non_upper_case_globals, reason = "the name of the map")]
@@ -56,6 +61,7 @@ pub fn fb_inject(context: XdpContext) -> u32 {
     let (Some(()), Some(interface)) = (next_source(&context), fb_interface.get(0)) else {
         return xdp_action::XDP_ABORTED;
     };
+    wait_for_turn();
     // SAFETY: a helper that takes numbers.
     unsafe { bpf_redirect(*interface, 0) as u32 }
 }
@@ -86,6 +92,30 @@ fn next_source(context: &XdpContext) -> Option<()> {
         }
     }
     Some(())
+}
+
+/// Frames that come all at once overrun the receiver's ring however fast it is. Waits a microsecond
+/// or two at most; a frame that is late moves all later ones.
+fn wait_for_turn() {
+    const LOOKS: u32 = 64;
+    let Some(pace) = fb_pace.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the value of an array, which is there as long as the program; one CPU sends.
+    let [gap, due] = unsafe { &mut *pace };
+    if *gap == 0 {
+        return;
+    }
+    // SAFETY: a helper without arguments.
+    let mut now = unsafe { bpf_ktime_get_ns() };
+    for _ in 0..LOOKS {
+        if now >= *due {
+            break;
+        }
+        // SAFETY: as above.
+        now = unsafe { bpf_ktime_get_ns() };
+    }
+    *due = now.max(*due) + *gap;
 }
 
 #[panic_handler]

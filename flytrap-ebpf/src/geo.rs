@@ -36,7 +36,7 @@ pub(crate) fn drops(country: u8) -> bool {
         .is_some_and(|policy| policy.drops(country))
 }
 
-/// How many addresses are in `ft_source`, if not the packet's own is to be looked up. Set before
+/// How many addresses are in `ft_source`, a power of two, if not the packet's own is to be looked up. Set before
 /// the program is loaded. Not 0 at first: LLVM would keep every other constant 0, such as the keys of
 /// lookups, in the same place, where the loader changes it too.
 #[unsafe(no_mangle)]
@@ -68,7 +68,7 @@ pub fn ft_geo(context: XdpContext) -> u32 {
             *counter = (*counter).wrapping_add(1);
             *counter
         };
-        let index = next.checked_rem(u64::from(sources)).unwrap_or(0) as u32;
+        let index = next as u32 & sources.wrapping_sub(1);
         let Some(source) = ft_source.get(index) else {
             return 0;
         };

@@ -1,6 +1,6 @@
 //! The IPv6 table: a static B+-tree.
 
-use flytrap_common::geo::{FINE, GROUP, GROUPS, Group, INNER, NO_KEY, Node, STARTS, Table6};
+use flytrap_common::geo::{FINE, GROUP, GROUPS, Group, INNER, Leaf, NO_KEY, Node, STARTS, Table6};
 
 use super::GeoError;
 
@@ -16,15 +16,24 @@ pub(super) fn build(ranges: &[(u128, u8)]) -> Result<Box<Table6>, GeoError> {
     let table6 = &mut *table;
     let keys = leaves.starts.iter().map(|(key, _)| *key);
     let keys = keys.chain(std::iter::repeat(NO_KEY));
-    for (slot, key) in table6.level5.as_flattened_mut().iter_mut().zip(keys) {
+    let places = table6.leaves.iter_mut().flat_map(|leaf| &mut leaf.keys);
+    for (slot, key) in places.zip(keys) {
         *slot = key;
     }
-    first_keys(table6.level4.as_flattened_mut(), &table6.level5);
+    let first = table6.leaves.iter().map(
+        |Leaf {
+             keys: [first, ..], ..
+         }| *first,
+    );
+    for (slot, first) in table6.level4.as_flattened_mut().iter_mut().zip(first) {
+        *slot = first;
+    }
     first_keys(table6.level3.as_flattened_mut(), &table6.level4);
     first_keys(table6.level2.as_flattened_mut(), &table6.level3);
     first_keys(table6.level1.as_flattened_mut(), &table6.level2);
     first_keys(&mut table6.root, &table6.level1);
-    for (slot, (_, value)) in table6.values.iter_mut().zip(leaves.starts) {
+    let places = table6.leaves.iter_mut().flat_map(|leaf| &mut leaf.values);
+    for (slot, (_, value)) in places.zip(leaves.starts) {
         *slot = value;
     }
     for (slot, group) in table6.groups.iter_mut().zip(leaves.groups) {

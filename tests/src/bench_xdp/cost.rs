@@ -274,9 +274,9 @@ fn more_cases(all: &Programs) -> Vec<Case<'_>> {
         country(
             "country-v4",
             "the lookup of a country alone, a random IPv4 range each time",
-            &all.country4,
+            (&all.country4, any4),
         ),
-        country("country-v6", "the same; IPv6", &all.country6),
+        country("country-v6", "the same; IPv6", (&all.country6, any6.into())),
         Case::fixed(
             "country-drop",
             "drop: one IPv4 source of a country that is kept out, 1,048,576 bans",
@@ -322,14 +322,14 @@ fn more_cases(all: &Programs) -> Vec<Case<'_>> {
     ]
 }
 
-/// Its verdict is the last country's number, of which there is one.
-fn country<'a>(id: &'static str, what: &'static str, lookup: &'a Lookup) -> Case<'a> {
+/// Its verdict is the last country's number. The packet's family is that of the list.
+fn country<'a>(
+    id: &'static str,
+    what: &'static str,
+    (lookup, family): (&'a Lookup, IpAddr),
+) -> Case<'a> {
     let run = move |repeat| {
-        let (country, time) = timed(
-            lookup.program()?,
-            &packet(Ipv4Addr::LOCALHOST.into()),
-            repeat,
-        )?;
+        let (country, time) = timed(lookup.program()?, &packet(family), repeat)?;
         ensure!(country > 0, "the address had no country");
         Ok(time)
     };

@@ -225,6 +225,13 @@ impl Spoofer {
         Ok(spoofer)
     }
 
+    /// From now on so many nanoseconds pass from one frame to the next.
+    pub fn pace(&mut self, gap: u64) -> Result<()> {
+        let map = self.ebpf.map_mut("fb_pace").context("no map fb_pace")?;
+        Array::<&mut MapData, [u64; 2]>::try_from(map)?.set(0, [gap, 0], 0)?;
+        Ok(())
+    }
+
     /// The program.
     pub fn program(&self) -> Result<&Xdp> {
         xdp(&self.ebpf, self.name)

@@ -15,7 +15,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use super::process::{bound, must};
 
 /// The clients' end of the link.
-const DEVICES_LINK: &str = "dev0";
+pub(crate) const DEVICES_LINK: &str = "dev0";
 
 /// A named network namespace, removed when dropped, and its links with it.
 #[derive(Debug)]
