@@ -29,14 +29,6 @@ pub const PROGRAM: &str = "flytrap_xdp";
 pub const EMPTY_PROGRAM: &str = "ft_empty";
 /// The program that answers with the country of the source: for tests and benchmarks.
 pub const GEO_PROGRAM: &str = "ft_geo";
-/// A constant of [`GEO_PROGRAM`], `u32`: how many addresses of [`MAP_SOURCE`] it looks up in
-/// turn, a power of two;
-/// `u32::MAX`, as it is: the packet's own source.
-pub const GEO_SOURCES: &str = "FT_SOURCES";
-/// `BPF_MAP_TYPE_ARRAY` of addresses, 16 bytes each, an IPv4 address in the first four. Has room
-/// for one unless its loader makes more; not pinned.
-pub const MAP_SOURCE: &str = "ft_source";
-
 /// `BPF_MAP_TYPE_ARRAY` of one [`Config`].
 pub const MAP_CONFIG: &str = "ft_config";
 /// `BPF_MAP_TYPE_PERCPU_ARRAY` of one [`Counters`].

@@ -67,10 +67,6 @@ pub static ft_geo6: ArrayOfMaps<Array<Table6, 1, ALIGNED>, 1> = ArrayOfMaps::new
 #[btf_map]
 pub static ft_country: Array<CountryPolicy, 1> = Array::new();
 
-/// For `ft_geo` alone. Its loader gives it more room.
-#[btf_map]
-pub static ft_source: Array<[u8; 16], 1> = Array::new();
-
 #[btf_map]
 pub static ft_filter4: Array<u64, { filter::WORDS }> = Array::new();
 

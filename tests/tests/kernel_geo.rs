@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use aya::maps::Array;
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use flytrap::geo::{self, Country, CountryMap, Database, Policy, Tables, Unknown};
@@ -18,7 +17,7 @@ use flytrap::kernel::{
     Blocklist, CountryScope, Events, KernelPlane, KernelSettings, Limits, Mode, VerdictReason,
     program,
 };
-use flytrap_common::abi::{GEO_PROGRAM, GEO_SOURCES, MAP_SOURCE, MAPS, PROGRAM};
+use flytrap_common::abi::{GEO_PROGRAM, MAPS, PROGRAM};
 use flytrap_common::geo::{Origin, origin};
 use flytrap_tests::lab::geo::{Numbers, Row, database, rows};
 use maxminddb::{PathElement, Reader};
@@ -405,31 +404,4 @@ fn a_program_that_is_loaded_later_finds_the_tables() {
             Some(code(expected))
         );
     }
-}
-
-#[test]
-#[ignore = "needs root: cargo xtask test"]
-fn a_list_of_sources_is_looked_up_in_turn() {
-    let rig = Rig::new(None);
-    let rows = [row("192.0.2.0", 24, "DE"), row("198.51.0.0", 16, "FR")];
-    rig.plane.set_countries(&tables(&rows)).unwrap();
-    let mut loader = EbpfLoader::new();
-    for map in MAPS {
-        loader.map_pin_path(map, rig.pin_dir.join(map));
-    }
-    loader.map_max_entries(MAP_SOURCE, 2);
-    loader.override_global(GEO_SOURCES, &2_u32, true);
-    let mut ebpf = loader.load(program().unwrap()).unwrap();
-    let mut list: Array<_, [u8; 16]> = ebpf.take_map(MAP_SOURCE).unwrap().try_into().unwrap();
-    for (at, [a, b, c, d]) in (0..).zip([[192, 0, 2, 7], [198, 51, 100, 7]]) {
-        let source = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        list.set(at, source, 0).unwrap();
-    }
-    let lookup: &mut Xdp = ebpf.program_mut(GEO_PROGRAM).unwrap().try_into().unwrap();
-    lookup.load().unwrap();
-    let seen = [(); 4].map(|()| country(lookup, "203.0.113.7".parse().unwrap()));
-    assert_eq!(
-        seen,
-        ["FR", "DE", "FR", "DE"].map(|expected| Some(code(expected)))
-    );
 }

@@ -13,7 +13,7 @@ use flytrap_common::abi::PROGRAM;
 
 use super::median;
 use super::report::{Figure, Table};
-use super::rig::{DROP, Rig, SOURCES, Spoofer, nanoseconds, packet};
+use super::rig::{DROP, Rig, SOURCES, Spoofer, nanoseconds, packet, timed};
 
 /// Packets in a round: fewer than there are sources, so that none comes twice.
 const PACKETS: u32 = 200_000;
@@ -106,13 +106,27 @@ impl<'a> Case<'a> {
             );
             Ok(result)
         };
-        let spoof = if first.is_ipv4() {
-            "spoof-v4"
-        } else {
-            "spoof-v6"
+        Self {
+            spoof: counted.map(|_| spoof(first)),
+            ..Self::new(id, what, Box::new(run))
+        }
+    }
+
+    /// The next source for every packet, and its country instead of a verdict.
+    pub(super) fn country(
+        id: &'static str,
+        what: &'static str,
+        spoofer: &'a Spoofer,
+        first: IpAddr,
+    ) -> Self {
+        let frame = packet(first);
+        let run = move |repeat| {
+            let (country, time) = timed(spoofer.program()?, &frame, repeat)?;
+            ensure!(country > 0, "the last source had no country");
+            Ok(time)
         };
         Self {
-            spoof: counted.map(|_| spoof),
+            spoof: Some(spoof(first)),
             ..Self::new(id, what, Box::new(run))
         }
     }
@@ -126,6 +140,15 @@ impl<'a> Case<'a> {
             spoof: None,
             rounds: Vec::new(),
         }
+    }
+}
+
+/// The case that does the same in front of the empty program.
+fn spoof(first: IpAddr) -> &'static str {
+    if first.is_ipv4() {
+        "spoof-v4"
+    } else {
+        "spoof-v6"
     }
 }
 

@@ -7,13 +7,11 @@ use anyhow::{Context, Result, ensure};
 use flytrap::geo::{Country, Policy, Tables};
 use flytrap::kernel::{CountryScope, Limit, Limits, Mode, VerdictReason};
 use flytrap::types::Prefix;
-use flytrap_common::abi::{EMPTY_PROGRAM, PROGRAM};
+use flytrap_common::abi::{EMPTY_PROGRAM, GEO_PROGRAM, PROGRAM};
 
 use super::case::{Case, table};
 use super::report::{Figure, Requirement, Table};
-use super::rig::{
-    DROP, Lookup, PASS, Rig, SOURCES, Spoofer, XdpFilter, far_syn, nanoseconds, packet, syn, timed,
-};
+use super::rig::{DROP, PASS, Rig, SOURCES, Spoofer, XdpFilter, far_syn, nanoseconds, packet, syn};
 use super::sources::{Random, banned4, banned6, in_ranges, random4, random6};
 use super::{SENDER_CPU, pin_to};
 use crate::lab::geo::Row;
@@ -60,8 +58,8 @@ struct Programs {
     hit4: Spoofer,
     full4: Spoofer,
     full6: Spoofer,
-    country4: Lookup,
-    country6: Lookup,
+    country4: Spoofer,
+    country6: Spoofer,
     peer: Option<XdpFilter>,
 }
 
@@ -125,8 +123,8 @@ impl Programs {
             hit4: spoofer(&banned, &many, PROGRAM)?,
             full4: spoofer(&ranges4, &full, PROGRAM)?,
             full6: spoofer(&ranges6, &full, PROGRAM)?,
-            country4: Lookup::new(&full, &ranges4)?,
-            country6: Lookup::new(&full, &ranges6)?,
+            country4: spoofer(&ranges4, &full, GEO_PROGRAM)?,
+            country6: spoofer(&ranges6, &full, GEO_PROGRAM)?,
             kept_out: *kept_out,
             few,
             many,
@@ -271,12 +269,13 @@ fn more_cases(all: &Programs) -> Vec<Case<'_>> {
     let Programs { full, tight, .. } = all;
     let passed = (PASS, Some(VerdictReason::Pass));
     vec![
-        country(
+        Case::country(
             "country-v4",
             "the lookup of a country alone, a random IPv4 range each time",
-            (&all.country4, any4),
+            &all.country4,
+            any4,
         ),
-        country("country-v6", "the same; IPv6", (&all.country6, any6.into())),
+        Case::country("country-v6", "the same; IPv6", &all.country6, any6.into()),
         Case::fixed(
             "country-drop",
             "drop: one IPv4 source of a country that is kept out, 1,048,576 bans",
@@ -320,20 +319,6 @@ fn more_cases(all: &Programs) -> Vec<Case<'_>> {
             passed,
         ),
     ]
-}
-
-/// Its verdict is the last country's number. The packet's family is that of the list.
-fn country<'a>(
-    id: &'static str,
-    what: &'static str,
-    (lookup, family): (&'a Lookup, IpAddr),
-) -> Case<'a> {
-    let run = move |repeat| {
-        let (country, time) = timed(lookup.program()?, &packet(family), repeat)?;
-        ensure!(country > 0, "the address had no country");
-        Ok(time)
-    };
-    Case::new(id, what, Box::new(run))
 }
 
 fn arp() -> Vec<u8> {

@@ -14,9 +14,7 @@ use flytrap::kernel::{
     Blocklist, Events, KernelBan, KernelPlane, KernelSettings, Limits, Mode, VerdictReason, program,
 };
 use flytrap::types::Prefix;
-use flytrap_common::abi::{
-    EMPTY_PROGRAM, GEO_PROGRAM, GEO_SOURCES, MAP_SOURCE, MAPS, PROGRAM, reason,
-};
+use flytrap_common::abi::{EMPTY_PROGRAM, GEO_PROGRAM, MAPS, PROGRAM, reason};
 use flytrap_common::packet::EXTENSION_HEADERS;
 use tokio::runtime::{Builder, Runtime};
 
@@ -33,7 +31,6 @@ pub const PASS: u32 = 2;
 pub struct Rig {
     /// Owner of the maps.
     pub plane: KernelPlane,
-    pin_dir: PathBuf,
     ebpf: Ebpf,
     _events: Events,
     _runtime: Runtime,
@@ -79,20 +76,19 @@ impl Rig {
             loader.map_pin_path(map, pin_dir.join(map));
         }
         let mut ebpf = loader.load(program()?)?;
-        for name in [PROGRAM, EMPTY_PROGRAM] {
+        for name in [PROGRAM, GEO_PROGRAM, EMPTY_PROGRAM] {
             xdp_mut(&mut ebpf, name)?.load()?;
         }
         plane.set_allowlist(&allowlist()?)?;
         Ok(Self {
             plane,
-            pin_dir,
             ebpf,
             _events: events,
             _runtime: runtime,
         })
     }
 
-    /// [`PROGRAM`] or [`EMPTY_PROGRAM`].
+    /// [`PROGRAM`], [`GEO_PROGRAM`] or [`EMPTY_PROGRAM`].
     pub fn program(&self, name: &str) -> Result<&Xdp> {
         xdp(&self.ebpf, name)
     }
@@ -115,45 +111,6 @@ impl Rig {
         let counters = self.plane.counters()?;
         let mut found = counters.iter().filter(|(outcome, _)| *outcome == wanted);
         Ok(found.next().map_or(0, |(_, count)| count.packets))
-    }
-}
-
-/// The lookup of countries alone, over a rig's tables: of one address of a list after the other.
-pub struct Lookup {
-    ebpf: Ebpf,
-}
-
-impl Lookup {
-    /// For this list, of which there have to be [`SOURCES`].
-    pub fn new(rig: &Rig, sources: &[IpAddr]) -> Result<Self> {
-        let count = u32::try_from(sources.len())?;
-        let mut loader = EbpfLoader::new();
-        for map in MAPS {
-            loader.map_pin_path(map, rig.pin_dir.join(map));
-        }
-        loader.map_max_entries(MAP_SOURCE, count);
-        loader.override_global(GEO_SOURCES, &count, true);
-        let mut ebpf = loader.load(program()?)?;
-        let list = ebpf.map_mut(MAP_SOURCE).context("no map of sources")?;
-        let mut list: Array<&mut MapData, [u8; 16]> = Array::try_from(list)?;
-        for (index, source) in (0..).zip(sources) {
-            let mut bytes = [0; 16];
-            match source {
-                IpAddr::V4(source) => bytes
-                    .iter_mut()
-                    .zip(source.octets())
-                    .for_each(|(to, from)| *to = from),
-                IpAddr::V6(source) => bytes = source.octets(),
-            }
-            list.set(index, bytes, 0)?;
-        }
-        xdp_mut(&mut ebpf, GEO_PROGRAM)?.load()?;
-        Ok(Self { ebpf })
-    }
-
-    /// The program; its verdict is the last country's number.
-    pub fn program(&self) -> Result<&Xdp> {
-        xdp(&self.ebpf, GEO_PROGRAM)
     }
 }
 
