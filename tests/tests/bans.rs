@@ -1,8 +1,10 @@
 //! Who is banned, for what, and for how long, through the gateway's own binary.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use flytrap::types::Prefix;
 use flytrap_tests::lab::netns::Net;
 use flytrap_tests::lab::packet::Version;
 use flytrap_tests::lab::process::must;
@@ -300,7 +302,7 @@ fn a_list_of_a_million_is_in_force_at_once() {
     let attacker = world.net.device(1);
     let mut list = format!("; a list in the form of Spamhaus DROP\n{attacker} ; SBL1\n");
     for n in 1..ENTRIES {
-        let address = std::net::Ipv4Addr::from_bits(0x0b00_0000 + n * 13);
+        let address = Ipv4Addr::from_bits(0x0b00_0000 + n * 13);
         list.push_str(&address.to_string());
         list.push('\n');
     }
@@ -329,4 +331,74 @@ fn a_list_of_a_million_is_in_force_at_once() {
     assert!(!reaches(1));
     assert!(world.gateway.dropped().unwrap() > before);
     assert!(reaches(0));
+}
+
+/// Every prefix that the kernel has room for, and one more: through command line, store and map.
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn the_soonest_to_end_makes_room_in_a_full_table() {
+    const ROOM: u32 = 1 << 16;
+    let mut world = World::new(Net::isolated().unwrap(), |setup, _| {
+        // Killed below: what it leaves is for its successor.
+        setup.set("xdp.detach_on_exit", false);
+    })
+    .unwrap();
+    let gateway = &world.gateway;
+    let soonest = Prefix::covering(world.net.device(0), 30).to_string();
+    gateway
+        .json(&["ban", "add", &soonest, "--for", "1h"])
+        .unwrap();
+    let list = |first: u32, count: u32| {
+        let line = |number: u32| format!("{}/24\n", Ipv4Addr::from_bits(number << 8));
+        (first..first + count).map(line).collect::<String>()
+    };
+    let file = world.directory.join("list");
+    let import = |text: String| {
+        std::fs::write(&file, text).unwrap();
+        let name = file.to_str().unwrap();
+        gateway
+            .json(&["ban", "import", name, "--for", "24h"])
+            .unwrap()
+    };
+    let ten = 10 << 16;
+    let imported = import(list(ten, ROOM - 1));
+    assert_eq!(imported.get("evicted"), Some(&0.into()));
+    assert_eq!(gateway.bans().unwrap().len(), ROOM as usize);
+    let drops = |world: &World| {
+        let before = world.gateway.dropped().unwrap();
+        let refused = dial_quickly(world).is_err();
+        (refused, world.gateway.dropped().unwrap() > before)
+    };
+    assert_eq!(drops(&world), (true, true));
+
+    // One of the same size takes its place, and it says so.
+    let imported = import(list(172 << 16, 1));
+    assert_eq!(imported.get("evicted"), Some(&1.into()), "{imported}");
+    assert_eq!(imported.get("kernel_refused"), Some(&0.into()));
+    let bans = gateway.bans().unwrap();
+    assert_eq!(bans.len(), ROOM as usize);
+    assert!(!bans.contains(&soonest));
+    assert!(bans.contains(&"172.0.0.0/24".to_owned()));
+    assert_eq!(gateway.counter("bans_evicted").unwrap(), 1);
+    assert_eq!(drops(&world), (false, false));
+
+    // A successor has as many in the kernel, and not the one that ended.
+    world.gateway.kill().unwrap();
+    world.gateway.restart().unwrap();
+    assert_eq!(world.gateway.bans().unwrap().len(), ROOM as usize);
+    assert_eq!(drops(&world), (false, false));
+    let refused = world.gateway.json(&["ban", "list"]).unwrap();
+    let refused = refused.as_array().unwrap().iter();
+    assert_eq!(
+        refused
+            .filter(|ban| ban.get("kernel_refused") == Some(&true.into()))
+            .count(),
+        0
+    );
+}
+
+fn dial_quickly(world: &World) -> anyhow::Result<std::net::TcpStream> {
+    let to = world.gateway.setup.plain;
+    let from = Some(world.net.device(0));
+    dial(&world.net.devices, from, to, Duration::from_secs(2))
 }

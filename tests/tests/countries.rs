@@ -99,7 +99,9 @@ fn a_new_database_changes_who_is_kept_out_and_stays() {
     let databases = Databases(tempfile::tempdir().unwrap());
     let installed = databases.write("installed.mmdb", "DE", "FR");
     let new = databases.write("new.mmdb", "FR", "DE");
-    let mut world = world(&databases, &installed);
+    let link = databases.0.path().join("link.mmdb");
+    std::os::unix::fs::symlink(&installed, &link).unwrap();
+    let mut world = world(&databases, &link);
     let (first, second) = (world.net.device(0), world.net.device(1));
     let id = program(&world);
     assert_eq!(lost(&world, first, 20), 20);
@@ -165,6 +167,15 @@ fn a_new_database_changes_who_is_kept_out_and_stays() {
     assert_eq!(lost(&world, second, 20), 20);
     assert_eq!(std::fs::read(&installed).unwrap(), same);
     assert!(!databases.0.path().join("installed.mmdb.new").exists());
+
+    // A file that somebody removed comes back, where the link leads that the configuration names.
+    std::fs::remove_file(&installed).unwrap();
+    let updated = world
+        .gateway
+        .json(&["geo", "update", new.to_str().unwrap()]);
+    updated.unwrap();
+    assert_eq!(std::fs::read(&installed).unwrap(), same);
+    assert!(link.is_symlink());
 
     // Killed, it leaves them in force; started again, it has the new ones.
     world.gateway.kill().unwrap();

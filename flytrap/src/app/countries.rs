@@ -28,7 +28,10 @@ const OLD: Duration = Duration::from_hours(90 * 24);
 
 /// Whose packets are dropped for their country.
 pub(super) struct Countries {
+    /// As it is configured.
     database: PathBuf,
+    /// The same without symbolic links: what an update replaces.
+    file: PathBuf,
     policy: Policy,
     scope: config::Scope,
     in_force: ArcSwap<InForce>,
@@ -68,21 +71,29 @@ impl Countries {
         let Some(database) = &config.geo.database else {
             return Ok(None);
         };
-        let read = Database::read(database, &mut |_| {}).and_then(|map| InForce::new(&map));
-        let in_force = read.map_err(|error| {
+        let path = |source| GeoError::Read {
+            path: database.clone(),
+            source,
+        };
+        let read = fs::canonicalize(database).map_err(path).and_then(|file| {
+            let map = Database::read(database, &mut |_| {})?;
+            Ok((file, InForce::new(&map)?))
+        });
+        let (file, in_force) = read.map_err(|error| {
             Failure::new(exit::CONFIG, "the database of countries can't be used")
                 .cause(&error)
                 .help(error.help())
         })?;
         let countries = Self {
             database: database.clone(),
+            file,
             policy: super::settings::countries(config),
             scope: config.geo.scope,
             in_force: ArcSwap::from_pointee(in_force),
             updating: Arc::default(),
             metrics: metrics.clone(),
         };
-        countries.tell();
+        countries.tell("countries read");
         Ok(Some(countries))
     }
 
@@ -94,11 +105,11 @@ impl Countries {
         take(&self.in_force.load().tables, &self.policy)
     }
 
-    fn tell(&self) {
+    fn tell(&self, what: &str) {
         let now = self.in_force.load();
         tracing::info!(
             database = %self.database.display(), networks = now.networks, unlisted = now.unlisted,
-            "countries in force"
+            "{what}"
         );
         let built = now.built.map_or(0, |built| built.0);
         self.metrics
@@ -191,7 +202,7 @@ impl Update {
     fn run(self, bytes: Vec<u8>) {
         let outcome = match self.put_in_force(bytes) {
             Ok(seconds_to_force) => {
-                self.countries.tell();
+                self.countries.tell("countries in force");
                 GeoLine::InForce(GeoUpdated {
                     geo: self.countries.view(),
                     seconds_to_force,
@@ -219,7 +230,7 @@ impl Update {
             )
         };
         // What is read is what is saved: the bytes are written before they are used up.
-        let saved = Saved::beside(database, &bytes).map_err(unsaved)?;
+        let saved = Saved::beside(&self.countries.file, &bytes).map_err(unsaved)?;
         let map = Database::from_bytes(bytes, Path::new("what was sent"), &mut |read| {
             self.progress(GeoPhase::Reading, read);
         })
@@ -233,7 +244,7 @@ impl Update {
         })?;
         let seconds_to_force = self.begin.elapsed().as_secs_f64();
         self.countries.in_force.store(Arc::new(new));
-        saved.take_the_place_of(database).map_err(|error| {
+        saved.take_the_place_of(&self.countries.file).map_err(|error| {
             Problem::unavailable(
                 format!(
                     "the countries are in force, but the next start reads the old ones: {}: {error}",
@@ -261,8 +272,8 @@ struct Saved {
 }
 
 impl Saved {
-    fn beside(database: &Path, bytes: &[u8]) -> io::Result<Self> {
-        let mut name = OsString::from(fs::canonicalize(database)?);
+    fn beside(file: &Path, bytes: &[u8]) -> io::Result<Self> {
+        let mut name = OsString::from(file);
         name.push(".new");
         let path = PathBuf::from(name);
         let mut file = File::create(&path)?;
@@ -272,13 +283,12 @@ impl Saved {
         Ok(saved)
     }
 
-    fn take_the_place_of(mut self, database: &Path) -> io::Result<()> {
-        let database = fs::canonicalize(database)?;
+    fn take_the_place_of(mut self, place: &Path) -> io::Result<()> {
         if let Some(file) = &self.file {
-            fs::rename(file, &database)?;
+            fs::rename(file, place)?;
         }
         self.file = None;
-        database
+        place
             .parent()
             .map_or(Ok(()), |directory| File::open(directory)?.sync_all())
     }
