@@ -54,9 +54,10 @@ impl GeoMaps {
     /// The tables, and who is dropped by them.
     pub(super) fn set(&mut self, tables: &Tables, policy: &Policy) -> Result<(), KernelError> {
         let filled = Filled::new(tables)?;
-        // The policy first: the tables of an earlier start are looked at with it, too.
-        self.set_policy(policy)?;
-        self.exchange(&filled)
+        // The tables first: with those of an earlier start, or none, the new policy would judge
+        // countries that it doesn't know.
+        self.exchange(&filled)?;
+        self.set_policy(policy)
     }
 
     fn exchange(&mut self, filled: &Filled) -> Result<(), KernelError> {

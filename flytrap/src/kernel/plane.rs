@@ -197,18 +197,16 @@ impl KernelPlane {
         }
 
         let mut state = State::default();
-        let result =
-            Loaded::new(object, &settings, configure, &mut state).and_then(|mut loaded| {
-                if let Some((tables, policy)) = countries {
-                    loaded.geo.set(tables, policy)?;
-                }
+        let result = Loaded::new(object, &settings, (configure, countries), &mut state).and_then(
+            |mut loaded| {
                 let program = xdp(&mut loaded.ebpf, PROGRAM)?;
                 for interface in &interfaces {
                     let attachment = attach::attach(program, pin_dir, interface, settings.mode)?;
                     state.attachments.push(attachment);
                 }
                 Ok(loaded)
-            });
+            },
+        );
         match result {
             Ok(loaded) => {
                 let plane = Self {
@@ -360,7 +358,7 @@ impl Loaded {
     fn new(
         object: &[u8],
         settings: &KernelSettings,
-        configure: bool,
+        (configure, countries): (bool, Option<(&geo::Tables, &geo::Policy)>),
         state: &mut State,
     ) -> Result<Self, KernelError> {
         let pin_dir = settings.pin_dir.as_path();
@@ -378,7 +376,11 @@ impl Loaded {
         }
         let mut ebpf = loader.load(object).map_err(load_error)?;
         let mut tables = Tables::take(&mut ebpf)?;
-        let geo = GeoMaps::take(&mut ebpf)?;
+        let mut geo = GeoMaps::take(&mut ebpf)?;
+        if let Some((tables, policy)) = countries {
+            // Before the configuration: it may switch them on in a program that is attached.
+            geo.set(tables, policy)?;
+        }
         let cookies = CookieMap::take(&mut ebpf)?;
         if configure {
             // Before the program runs: it samples by what it finds here.
