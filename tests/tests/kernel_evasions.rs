@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use flytrap::kernel::{KernelPlane, KernelSettings, Limits, Mode, VerdictReason as Outcome};
 use flytrap_tests::lab::netns::Net;
+use flytrap_tests::lab::veth::attached;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketType, ipproto, recv, sendto, socket,
@@ -175,6 +176,9 @@ fn answered_through(net: &Net, pass_evasions: bool, evasion: Evasion, to: Socket
                 limits: Limits::NONE,
             })
             .unwrap();
+            // The drops below are those of this program, in native mode.
+            let program = (1, plane.status().program_id.into());
+            assert_eq!(attached(net.interface.as_ref().unwrap()), Some(program));
             let answered = with_devices(net, evasion, to);
             let (outcome, packets) = evasion.dropped();
             let expected = if pass_evasions { 0 } else { packets };
