@@ -17,7 +17,7 @@ pub(crate) fn deny() -> Result<ExitCode> {
         println!("installing cargo-deny (cargo install --locked cargo-deny)");
         must(cargo().args(["install", "--locked", "--quiet", "cargo-deny"]))?;
     }
-    for manifest in ["Cargo.toml", "flytrap-ebpf/Cargo.toml"] {
+    for manifest in ["Cargo.toml", "flytrap-ebpf/Cargo.toml", "fuzz/Cargo.toml"] {
         println!("deny: {manifest}");
         let mut check = cargo();
         check.args(["deny", "--config", "deny.toml", "--manifest-path", manifest]);

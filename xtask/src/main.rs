@@ -6,6 +6,7 @@ mod arch;
 mod bench;
 mod deny;
 mod ebpf;
+mod fuzz;
 mod leftovers;
 mod process;
 mod run;
@@ -65,6 +66,12 @@ enum Command {
         #[command(subcommand)]
         which: bench::Bench,
     },
+    /// Look for bytes that the packet walk and an independent parser read differently
+    Fuzz {
+        /// How long each target runs
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// Compare the modules' `use` edges with the table in docs/ARCHITECTURE.md
     Arch,
     /// Check licences, sources, banned crates and, where the database can be reached, advisories
@@ -84,6 +91,7 @@ fn main() -> ExitCode {
         } => test::test(without_kernel, &rest),
         Command::Setup => setup::ensure(&setup::Need::ALL).map(|()| ExitCode::SUCCESS),
         Command::BuildEbpf => ebpf::build().map(|_| ExitCode::SUCCESS),
+        Command::Fuzz { seconds } => fuzz::fuzz(seconds),
         Command::Bench { which } => bench::bench(&which),
         Command::Arch => arch::check().map(|edges| {
             println!("arch: {edges} edges, all of them in docs/ARCHITECTURE.md");

@@ -18,6 +18,8 @@ pub(crate) enum Need {
     Lab,
     /// Other packet filters, which the benchmark measures beside.
     Peers,
+    /// A C++ compiler, for libFuzzer.
+    Fuzz,
     /// Where kernel objects are pinned.
     BpfFs,
 }
@@ -52,6 +54,7 @@ const PEERS: &[Package] = &[
     // Gives a veth pair without XDP the receive path that one with XDP has.
     ("ethtool", "/usr/sbin/ethtool"),
 ];
+const FUZZ: &[Package] = &[("g++", "/usr/bin/c++")];
 const LINKER_INSTALL: &str =
     "install bpf-linker --version 0.13.0 --no-default-features --features llvm-22 --locked";
 
@@ -72,6 +75,7 @@ impl Need {
             Self::BpfLinker => linker,
             Self::Lab => format!("apt-get update && apt-get install -y {}", names(LAB)),
             Self::Peers => format!("apt-get update && apt-get install -y {}", names(PEERS)),
+            Self::Fuzz => format!("apt-get update && apt-get install -y {}", names(FUZZ)),
             Self::BpfFs => "mount -t bpf bpf /sys/fs/bpf".to_owned(),
         }
     }
@@ -87,6 +91,7 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
             Need::BpfLinker => bpf_linker(),
             Need::Lab => packages(LAB, "to run the demo and the tests"),
             Need::Peers => packages(PEERS, "to measure beside"),
+            Need::Fuzz => packages(FUZZ, "to compile libFuzzer"),
             Need::BpfFs => bpffs(),
         };
         done.with_context(|| format!("what to type instead, as root: {}", need.by_hand()))?;
