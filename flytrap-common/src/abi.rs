@@ -7,7 +7,7 @@ use crate::limit::Limit;
 
 /// Changes with every change of a type, a map or a number in this module. Pinned maps of another
 /// version are refused, never reinterpreted.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// How many IPv4 addresses, and how many IPv6 /64s, can be banned at a time.
 pub const EXACT_BANS: usize = 1 << 20;

@@ -4,14 +4,14 @@
 //! [`Tables::build`] makes the kernel's tables of the same list, so that kernel and user space
 //! can't disagree. [`Policy`] says which countries are kept out.
 
-mod build4;
-mod build6;
+mod build;
 mod country;
 mod database;
 mod flatten;
 mod policy;
 #[cfg(test)]
 mod tests;
+mod trie;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -93,7 +93,7 @@ impl CountryMap {
     }
 }
 
-/// The kernel's tables of both families: 16 and 6 MiB.
+/// The kernel's tables of both families: 5 and 17 MiB.
 pub struct Tables {
     pub(crate) v4: Box<Table4>,
     pub(crate) v6: Box<Table6>,
@@ -103,8 +103,8 @@ impl Tables {
     /// Builds both, or says which has no room.
     pub fn build(map: &CountryMap) -> Result<Self, GeoError> {
         Ok(Self {
-            v4: build4::build(&map.v4)?,
-            v6: build6::build(&map.v6)?,
+            v4: build::table4(&map.v4)?,
+            v6: build::table6(&map.v6)?,
         })
     }
 
@@ -159,10 +159,12 @@ pub enum GeoError {
         kind: String,
     },
     /// A table would be too small.
-    #[error("the database has more {what} than the {room} that the kernel's table has room for")]
+    #[error("the database needs {needed} {what}; the kernel's table has room for {room}")]
     TooLarge {
         /// What there are too many of.
         what: &'static str,
+        /// How many there are.
+        needed: usize,
         /// How many are possible.
         room: usize,
     },

@@ -1,6 +1,6 @@
 use std::io::Write;
 
-use flytrap_common::geo::{GROUP, PAGES};
+use flytrap_common::geo::{FINE_STARTS, NEAR4};
 use maxminddb_writer::paths::IpAddrWithMask;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ fn assert_same(map: &CountryMap) {
     }
 }
 
-/// Prefixes of every length in two /15s, so that pages, leaves and what they inherit all come up.
+/// Prefixes of every length in two /15s, so that slots, ends and what they inherit all come up.
 fn rows4() -> impl Strategy<Value = Vec<Row<u32>>> {
     let row = (any::<u32>(), 0_u8..=32, 0_u8..5).prop_map(|(address, bits, country)| Row {
         start: (address & 0x8001_0f0f) & u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0),
@@ -58,26 +58,32 @@ fn rows4() -> impl Strategy<Value = Vec<Row<u32>>> {
     proptest::collection::vec(row, 0..60)
 }
 
-/// Prefixes of every length around a few /64s, the last of `2000::/3` among them.
+/// Prefixes of every length in `2000::/3`: bunches of them within as many bits as come, the last
+/// addresses among them.
 fn rows6() -> impl Strategy<Value = Vec<Row<u128>>> {
-    let mask = 0x3e00_0000_0000_0003_8000_0000_0000_0003_u128;
-    let row = (any::<u128>(), any::<bool>(), 0_u8..=128, 0_u8..5).prop_map(
-        move |(address, last, bits, country)| {
-            let address = address & mask;
-            let address = if last {
-                (0x4000 << 112) - 1 - address % 0x10
-            } else {
-                address
-            };
-            let kept = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
-            Row {
-                start: address & kept,
-                bits,
-                country,
-            }
-        },
+    let row = (any::<u128>(), 0_u8..=128, 0_u8..5);
+    let bunch = (
+        any::<u128>(),
+        0_u32..=125,
+        proptest::collection::vec(row, 0..40),
     );
-    proptest::collection::vec(row, 0..60)
+    proptest::collection::vec(bunch, 1..6).prop_map(|bunches| {
+        let last = (0x4000_u128 << 112) - 1;
+        let mut rows = Vec::new();
+        for (number, (at, spread, bunch)) in bunches.into_iter().enumerate() {
+            let at = if number == 0 { u128::MAX } else { at };
+            rows.extend(bunch.into_iter().map(|(address, bits, country)| {
+                let address = (at & last) ^ (address >> (128 - spread).min(127));
+                let kept = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+                Row {
+                    start: (address & last | 0x2000 << 112) & kept,
+                    bits,
+                    country,
+                }
+            }));
+        }
+        rows
+    })
 }
 
 proptest! {
@@ -96,41 +102,58 @@ fn an_empty_list_has_no_country_anywhere() {
     assert_eq!(Policy::default().drop_set(), [0; 4]);
 }
 
-#[test]
-fn many_levels_are_descended() {
-    let rows = (0..300_000_u128).map(|number| Row {
-        start: (0x2400 << 112) + (number << 80),
-        bits: 48,
+/// A range for each of `count` places that lie `1 << apart` from each other, from `2400::` on.
+fn apart(count: u128, apart: u32, bits: u8) -> Vec<Row<u128>> {
+    let row = |number| Row {
+        start: (0x2400 << 112) + (number << apart),
+        bits,
         country: u8::try_from(number % 7 + 1).unwrap(),
-    });
-    assert_same(&map(Vec::new(), rows.collect()));
+    };
+    (0..count).map(row).collect()
+}
+
+#[test]
+fn dense_sparse_and_nested_regions_are_answered() {
+    // All /48s in a row; /48s and single addresses far from each other.
+    assert_same(&map(Vec::new(), apart(300_000, 80, 48)));
+    assert_same(&map(Vec::new(), apart(2_000, 93, 48)));
+    assert_same(&map(Vec::new(), apart(2_000, 101, 128)));
+    // Dense ones inside of sparse ones, in a /16 with nothing else.
+    let mut nested = apart(1 << 16, 80, 48);
+    nested.extend(apart(40, 104, 30));
+    nested.extend(apart(5_000, 64, 64));
+    nested.extend(apart(3_000, 3, 125));
+    assert_same(&map(Vec::new(), nested));
+}
+
+#[test]
+fn slots_beside_each_other_share_an_end() {
+    // Sixteen changes at the beginning of a /16, and then one in every eighth of it.
+    let first = (0..=16).map(|number| number * 0x200);
+    let then = (1..=6).map(|number| 0x2800 + number * 0x2000);
+    let starts = first.chain(then).map(|offset| 0x0a00_0000 + offset);
+    let ranges: Vec<(u32, u8)> = starts.zip(1..).collect();
+    let table = build::table4(&ranges).unwrap();
+    let ends = table.near.iter().filter(|near| near.values != [0; 16]);
+    assert_eq!(ends.count(), 2);
+    for (start, country) in ranges {
+        assert_eq!(table.country(start.to_be_bytes()), country);
+    }
 }
 
 #[test]
 fn a_table_that_is_too_small_says_which() {
-    let pages = (0..=PAGES).map(|number| Row {
-        start: u32::try_from(number << 16 | (number & 0xff) << 8).unwrap(),
-        bits: 24,
-        country: u8::try_from(number >> 8).unwrap() + 1,
-    });
-    let error = Tables::build(&map(pages.collect(), Vec::new())).unwrap_err();
-    assert!(error.to_string().contains("different IPv4 /16s"), "{error}");
+    let ends: Vec<_> = (0..u32::try_from(NEAR4 * 17).unwrap())
+        .map(|number| (number << 11, u8::try_from(number % 2).unwrap() + 1))
+        .collect();
+    let error = build::table4(&ends).err().unwrap();
+    assert!(error.to_string().contains("ends for IPv4"), "{error}");
 
-    let fine = (0..=GROUP as u128).map(|number| Row {
-        start: (0x2400 << 112) + 2 * number,
-        bits: 128,
-        country: 1,
-    });
-    let error = Tables::build(&map(Vec::new(), fine.collect())).unwrap_err();
-    assert!(error.to_string().contains("one /64"), "{error}");
+    let error = Tables::build(&map(Vec::new(), apart(FINE_STARTS as u128, 1, 128))).unwrap_err();
+    assert!(error.to_string().contains("inside of /48s"), "{error}");
 
-    let starts = (0..300_000_u128).map(|number| Row {
-        start: (0x2400 << 112) + (number << 81),
-        bits: 48,
-        country: 1,
-    });
-    let error = Tables::build(&map(Vec::new(), starts.collect())).unwrap_err();
-    assert!(error.to_string().contains("IPv6 ranges"), "{error}");
+    let error = Tables::build(&map(Vec::new(), apart(500_000, 104, 48))).unwrap_err();
+    assert!(error.to_string().contains("IPv6"), "{error}");
 }
 
 /// A database with these networks and their records.
