@@ -17,8 +17,9 @@ use rustix::process::nice;
 
 use super::flood::{installed, napi_threads, shell};
 use super::report::{Figure, Requirement, Table};
-use super::rig::{SOURCES, Spoofer, packet};
+use super::rig::SOURCES;
 use super::sources::Random;
+use super::spoofer::{Spoofer, packet};
 use super::{RECEIVER_CPU, SENDER_CPU, median, pin_to};
 use crate::lab::netns::{DEVICES_LINK, Namespace, Net, Place};
 use crate::lab::packet::Version;

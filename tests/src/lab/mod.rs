@@ -7,6 +7,7 @@
 pub mod broker;
 pub mod client;
 pub mod drill;
+pub mod frame;
 pub mod gateway;
 pub mod geo;
 pub mod netns;
