@@ -14,6 +14,7 @@ use flytrap::types::Prefix;
 use flytrap_common::abi::{EXACT_BANS, MAP_FILTER4, MAP_FILTER6, PROGRAM, reason};
 use flytrap_common::filter::WORDS;
 use flytrap_tests::lab::frame::{SYN, from, tcp};
+use flytrap_tests::lab::numbers::Numbers;
 use flytrap_tests::lab::rig::{Rig, XDP_DROP, XDP_PASS};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -73,14 +74,6 @@ fn source(number: u32) -> IpAddr {
     }
 }
 
-/// Marsaglia's xorshift: the same numbers in every run.
-fn next(state: &mut u32) -> u32 {
-    *state ^= *state << 13;
-    *state ^= *state >> 17;
-    *state ^= *state << 5;
-    *state
-}
-
 fn target(number: u32) -> Prefix {
     Prefix::of_source(source(number))
 }
@@ -90,11 +83,11 @@ fn target(number: u32) -> Prefix {
 fn no_ban_is_missed_however_others_come_and_go() {
     let pins = Pins::new();
     let mut rig = kept(&pins);
-    let mut state = 0x1234_5678;
+    let mut numbers = Numbers(7);
     let mut banned = BTreeSet::new();
     for step in 0..20_000_u32 {
-        let number = next(&mut state) % 1024;
-        if next(&mut state).is_multiple_of(2) {
+        let number = u32::try_from(numbers.below(1024)).unwrap();
+        if numbers.below(2) == 0 {
             // Also again, in place of the one before.
             ban(&rig, target(number), step.into()).unwrap();
             banned.insert(number);
@@ -102,7 +95,7 @@ fn no_ban_is_missed_however_others_come_and_go() {
             let was = rig.plane.lift(target(number)).unwrap();
             assert_eq!(was, banned.remove(&number));
         }
-        let asked = next(&mut state) % 1024;
+        let asked = u32::try_from(numbers.below(1024)).unwrap();
         let expected = if banned.contains(&asked) {
             XDP_DROP
         } else {

@@ -14,7 +14,8 @@ use flytrap::kernel::{Blocklist, CountryScope, VerdictReason};
 use flytrap_common::abi::GEO_PROGRAM;
 use flytrap_common::geo::{Origin, origin};
 use flytrap_tests::lab::frame::{SYN, tcp};
-use flytrap_tests::lab::geo::{Numbers, Row, database, rows};
+use flytrap_tests::lab::geo::{Row, database, rows};
+use flytrap_tests::lab::numbers::Numbers;
 use flytrap_tests::lab::rig::{Programs, Rig, XDP_DROP, XDP_PASS};
 use maxminddb::{PathElement, Reader};
 

@@ -12,6 +12,7 @@ use flytrap_common::packet::{transport4, transport6};
 use flytrap_tests::lab::frame::{
     self, Extension, IPV4, IPV6, SYN, TCP, UDP, destination_options, ethernet,
 };
+use flytrap_tests::lab::numbers::Numbers;
 use flytrap_tests::lab::rig::{Rig, XDP_DROP, XDP_PASS};
 
 const GUARDED: u16 = 1883;
@@ -200,14 +201,8 @@ fn kernel_and_host_walk_alike_over_changed_frames() {
     let mut seeds = Vec::new();
     seeds.extend(frames(false, &ipv4(8, 0x2000, TCP, &segment(GUARDED))));
     seeds.extend(frames(true, &ipv6(&chain, TCP, &segment(GUARDED))));
-    // A fixed sequence (xorshift), so that a failure comes again.
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        usize::try_from(state >> 33).unwrap() % below
-    };
+    let mut numbers = Numbers(7);
+    let mut random = |below: usize| usize::try_from(numbers.below(below as u64)).unwrap();
     let mut seen = std::collections::BTreeMap::new();
     for _ in 0..20_000 {
         let mut frame = seeds.get(random(seeds.len())).unwrap().clone();

@@ -13,12 +13,13 @@ use flytrap_common::packet::EXTENSION_HEADERS;
 use super::case::{Case, table};
 use super::report::{Figure, Requirement, Table};
 use super::rig::{SOURCES, ban, nanoseconds, rig};
-use super::sources::{Random, banned4, banned6, in_ranges, random4, random6};
+use super::sources::{banned4, banned6, in_ranges, random4, random6};
 use super::spoofer::{Spoofer, packet};
 use super::xdp_filter::XdpFilter;
 use super::{SENDER_CPU, pin_to};
 use crate::lab::frame::{IPV6, SYN, TCP, destination_options, ethernet, ipv6, segment, tcp};
 use crate::lab::geo::Row;
+use crate::lab::numbers::Numbers;
 use crate::lab::rig::{Rig, XDP_DROP, XDP_PASS};
 
 /// The bans of a busy site, and as many as fit.
@@ -111,9 +112,9 @@ impl Programs {
             settings.limits = limited(1, PLENTY);
         })?;
 
-        let random4: Vec<IpAddr> = Random(4).take(SOURCES).map(random4).collect();
-        let random6: Vec<IpAddr> = Random(6).take(SOURCES).map(random6).collect();
-        let banned: Vec<IpAddr> = Random(5)
+        let random4: Vec<IpAddr> = Numbers(4).take(SOURCES).map(random4).collect();
+        let random6: Vec<IpAddr> = Numbers(6).take(SOURCES).map(random6).collect();
+        let banned: Vec<IpAddr> = Numbers(5)
             .take(SOURCES)
             .filter_map(|number| Some(banned4(u32::try_from(number >> 44).ok()?).into()))
             .collect();

@@ -17,11 +17,11 @@ use rustix::process::Pid;
 
 use super::report::{Figure, Requirement, Table};
 use super::rig::{SOURCES, ban, rig};
-use super::sources::Random;
 use super::spoofer::{Spoofer, packet};
 use super::xdp_filter::XdpFilter;
 use super::{RECEIVER_CPU, SENDER_CPU, pin_to};
 use crate::lab::netns::{Namespace, Place};
+use crate::lab::numbers::Numbers;
 use crate::lab::process::must;
 use crate::lab::rig::Rig;
 use crate::lab::{directory, wait_for};
@@ -169,7 +169,7 @@ impl Lane {
         let index = shell(&sender, &format!("ip -o link show {peer}"))?;
         let index = index.split(':').next().context("no interface index")?;
         let addresses: Vec<IpAddr> = banned().map(IpAddr::from).collect();
-        let spread = Random(9).take(SOURCES).filter_map(|number| {
+        let spread = Numbers(9).take(SOURCES).filter_map(|number| {
             let index = usize::try_from(number >> 32).ok()? % addresses.len();
             addresses.get(index).copied()
         });

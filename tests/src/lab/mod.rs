@@ -11,6 +11,7 @@ pub mod frame;
 pub mod gateway;
 pub mod geo;
 pub mod netns;
+pub mod numbers;
 pub mod packet;
 pub mod pki;
 pub mod process;
