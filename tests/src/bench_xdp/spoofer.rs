@@ -100,11 +100,6 @@ fn patch(source: IpAddr) -> [u8; 16] {
 }
 
 const ETHERNET: usize = 14;
-/// Where packets go; nothing listens on the port.
-const TARGET: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
-    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
-];
 /// The receiver's link-layer address.
 const TARGET_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
@@ -113,10 +108,16 @@ pub(super) fn packet(source: IpAddr) -> Vec<u8> {
     const PAYLOAD: [u8; 22] = [0; 22];
     let mut bytes = Vec::new();
     let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 2], TARGET_MAC);
-    let builder = match (source, TARGET) {
-        (IpAddr::V4(from), [IpAddr::V4(to), _]) => builder.ipv4(from.octets(), to.octets(), 64),
-        (IpAddr::V6(from), [_, IpAddr::V6(to)]) => builder.ipv6(from.octets(), to.octets(), 64),
-        _ => return bytes,
+    // Nothing listens there on the port.
+    let builder = match source {
+        IpAddr::V4(from) => {
+            let to = Ipv4Addr::new(192, 0, 2, 1);
+            builder.ipv4(from.octets(), to.octets(), 64)
+        }
+        IpAddr::V6(from) => {
+            let to = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+            builder.ipv6(from.octets(), to.octets(), 64)
+        }
     };
     // Writing to memory doesn't fail.
     let _ = builder.udp(1_883, 9).write(&mut bytes, &PAYLOAD);
