@@ -17,7 +17,7 @@ use prometheus_client::registry::{Metric, Registry};
 pub(crate) use self::labels::{
     BY_OPERATOR, BY_RULE, DENY, KERNEL_BAN, KERNEL_LIFT, KERNEL_LIST, LOGIN_OK, PERMIT,
 };
-pub use self::labels::{ConnectionRefusal, LoginRefusal};
+pub use self::labels::{ConnectionRefusal, RefusalKind};
 use self::labels::{DECISIONS, KERNEL_REQUESTS, drops};
 use crate::offence::Offence;
 
@@ -150,8 +150,8 @@ impl Default for Metrics {
                 "logins",
                 "CONNECT packets answered, by result",
                 "result",
-                LoginRefusal::ALL
-                    .map(LoginRefusal::as_str)
+                RefusalKind::ALL
+                    .map(RefusalKind::as_str)
                     .into_iter()
                     .chain([LOGIN_OK]),
             ),
@@ -325,7 +325,7 @@ impl Metrics {
             connections_accepted: now.connections_accepted.get(),
             sessions: gauge(&now.sessions),
             logins_ok: now.logins.get(LOGIN_OK),
-            logins_auth_failed: now.logins.get(LoginRefusal::AuthFailed.as_str()),
+            logins_auth_failed: now.logins.get(RefusalKind::AuthFailed.as_str()),
             publishes_permitted: now.publishes.get(PERMIT),
             publishes_denied: now.publishes.get(DENY),
             subscriptions_permitted: now.subscriptions.get(PERMIT),

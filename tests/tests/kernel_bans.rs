@@ -4,24 +4,19 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use aya::maps::{Array, Map, MapData};
-use aya::programs::{TestRun, TestRunOptions, Xdp};
-use aya::{Ebpf, EbpfLoader};
-use flytrap::kernel::{
-    AllowedPrefix, Blocklist, KernelBan, KernelError, KernelPlane, KernelSettings, Limits, Mode,
-    program,
-};
+use flytrap::kernel::{AllowedPrefix, Blocklist, KernelBan, KernelError};
 use flytrap::types::Prefix;
-use flytrap_common::abi::{EXACT_BANS, MAP_FILTER4, MAP_FILTER6, MAPS, PROGRAM, reason};
+use flytrap_common::abi::{EXACT_BANS, MAP_FILTER4, MAP_FILTER6, PROGRAM, reason};
 use flytrap_common::filter::WORDS;
-use tokio::runtime::{Builder, Runtime};
+use flytrap_tests::lab::frame::{SYN, from, tcp};
+use flytrap_tests::lab::numbers::Numbers;
+use flytrap_tests::lab::rig::{Rig, XDP_DROP, XDP_PASS};
 
-const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
 const HOUR: Duration = Duration::from_hours(1);
 
 /// A pin directory of this test's own, gone with its pins however the test ends.
@@ -50,86 +45,24 @@ impl Drop for Pins {
     }
 }
 
-/// A plane without interfaces, and the program over its maps.
-struct Rig {
-    plane: KernelPlane,
-    ebpf: Ebpf,
-    _runtime: Runtime,
+/// A plane that is kept, as a gateway keeps it: the next one takes its maps over.
+fn kept(pins: &Pins) -> Rig {
+    let rig = Rig::with(|settings| settings.pin_dir.clone_from(&pins.0));
+    rig.plane.keep().unwrap();
+    rig
 }
 
-impl Rig {
-    fn new(pins: &Path) -> Self {
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let entered = runtime.enter();
-        let (plane, _) = KernelPlane::start(KernelSettings {
-            interfaces: Vec::new(),
-            mode: Mode::Native,
-            pin_dir: pins.to_owned(),
-            detach_on_exit: false,
-            event_sample: 0,
-            guarded_ports: Vec::new(),
-            bans_on_guarded_ports: false,
-            pass_evasions: false,
-            countries: None,
-            limits: Limits::NONE,
-        })
-        .unwrap();
-        plane.keep().unwrap();
-        drop(entered);
-        let mut loader = EbpfLoader::new();
-        for map in MAPS {
-            loader.map_pin_path(map, pins.join(map));
-        }
-        let mut ebpf = loader.load(program().unwrap()).unwrap();
-        let program: &mut Xdp = ebpf.program_mut(PROGRAM).unwrap().try_into().unwrap();
-        program.load().unwrap();
-        Self {
-            plane,
-            ebpf,
-            _runtime: runtime,
-        }
-    }
-
-    fn run(&self, source: IpAddr, repeat: u32) -> (u32, Duration) {
-        let packet = packet(source);
-        let program: &Xdp = self.ebpf.program(PROGRAM).unwrap().try_into().unwrap();
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(&packet);
-        options.repeat = repeat;
-        let result = program.test_run(options).unwrap();
-        (result.return_value, result.duration)
-    }
-
-    fn verdict(&self, source: &str) -> u32 {
-        self.run(source.parse().unwrap(), 1).0
-    }
-
-    fn ban(&self, target: Prefix, id: u64) -> Result<(), KernelError> {
-        self.plane.ban(&KernelBan {
-            target,
-            id,
-            reason: reason::BY_HAND,
-            remaining: HOUR,
-        })
-    }
+fn ban(rig: &Rig, target: Prefix, id: u64) -> Result<(), KernelError> {
+    rig.plane.ban(&KernelBan {
+        target,
+        id,
+        reason: reason::BY_HAND,
+        remaining: HOUR,
+    })
 }
 
-fn packet(source: IpAddr) -> Vec<u8> {
-    let mut frame = vec![2; 12];
-    match source {
-        IpAddr::V4(source) => {
-            frame.extend([8, 0, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0]);
-            frame.extend(source.octets());
-            frame.extend([192, 0, 2, 1]);
-        }
-        IpAddr::V6(source) => {
-            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6, 64]);
-            frame.extend(source.octets());
-            frame.extend([0xfd; 16]);
-        }
-    }
-    frame.extend([0; 20]);
-    frame
+fn verdict(rig: &Rig, source: IpAddr) -> u32 {
+    rig.verdict(&tcp(source, 1883, SYN))
 }
 
 /// Both families, by turns.
@@ -141,14 +74,6 @@ fn source(number: u32) -> IpAddr {
     }
 }
 
-/// Marsaglia's xorshift: the same numbers in every run.
-fn next(state: &mut u32) -> u32 {
-    *state ^= *state << 13;
-    *state ^= *state >> 17;
-    *state ^= *state << 5;
-    *state
-}
-
 fn target(number: u32) -> Prefix {
     Prefix::of_source(source(number))
 }
@@ -157,34 +82,34 @@ fn target(number: u32) -> Prefix {
 #[ignore = "needs root: cargo xtask test"]
 fn no_ban_is_missed_however_others_come_and_go() {
     let pins = Pins::new();
-    let mut rig = Rig::new(&pins.0);
-    let mut state = 0x1234_5678;
+    let mut rig = kept(&pins);
+    let mut numbers = Numbers(7);
     let mut banned = BTreeSet::new();
     for step in 0..20_000_u32 {
-        let number = next(&mut state) % 1024;
-        if next(&mut state).is_multiple_of(2) {
+        let number = u32::try_from(numbers.below(1024)).unwrap();
+        if numbers.below(2) == 0 {
             // Also again, in place of the one before.
-            rig.ban(target(number), step.into()).unwrap();
+            ban(&rig, target(number), step.into()).unwrap();
             banned.insert(number);
         } else {
             let was = rig.plane.lift(target(number)).unwrap();
             assert_eq!(was, banned.remove(&number));
         }
-        let asked = next(&mut state) % 1024;
+        let asked = u32::try_from(numbers.below(1024)).unwrap();
         let expected = if banned.contains(&asked) {
             XDP_DROP
         } else {
             XDP_PASS
         };
-        assert_eq!(rig.run(source(asked), 1).0, expected, "step {step}");
+        assert_eq!(verdict(&rig, source(asked)), expected, "step {step}");
         if step == 10_000 {
             // Another gateway takes over, and counts from what it finds.
             drop(rig);
-            rig = Rig::new(&pins.0);
+            rig = kept(&pins);
         }
     }
     for number in 0..1024 {
-        let dropped = rig.run(source(number), 1).0 == XDP_DROP;
+        let dropped = verdict(&rig, source(number)) == XDP_DROP;
         assert_eq!(dropped, banned.contains(&number));
     }
     for number in banned {
@@ -201,8 +126,8 @@ fn no_ban_is_missed_however_others_come_and_go() {
 #[ignore = "needs root: cargo xtask test"]
 fn bits_that_a_killed_gateway_left_are_cleared_and_none_is_missing() {
     let pins = Pins::new();
-    let rig = Rig::new(&pins.0);
-    rig.ban(target(2), 1).unwrap();
+    let rig = kept(&pins);
+    ban(&rig, target(2), 1).unwrap();
     drop(rig);
     // As if it had been killed between the filter and the ban.
     let mut filter = pins.filter(MAP_FILTER4);
@@ -210,8 +135,8 @@ fn bits_that_a_killed_gateway_left_are_cleared_and_none_is_missing() {
         let bits: u64 = filter.get(&word, 0).unwrap();
         filter.set(word, bits | 0x5555, 0).unwrap();
     }
-    let rig = Rig::new(&pins.0);
-    assert_eq!(rig.run(source(2), 1).0, XDP_DROP);
+    let rig = kept(&pins);
+    assert_eq!(verdict(&rig, source(2)), XDP_DROP);
     let words: Result<Vec<u64>, _> = filter.iter().collect();
     let ones: u32 = words.unwrap().iter().map(|word| word.count_ones()).sum();
     assert!((1..=4).contains(&ones), "{ones} bits for one ban");
@@ -221,26 +146,26 @@ fn bits_that_a_killed_gateway_left_are_cleared_and_none_is_missing() {
 #[ignore = "needs root: cargo xtask test"]
 fn who_is_exempt_for_a_time_is_exempt_that_long() {
     let pins = Pins::new();
-    let rig = Rig::new(&pins.0);
+    let rig = kept(&pins);
     let prefix = |text: &str| -> Prefix { text.parse().unwrap() };
     for target in ["192.0.2.0/24", "2001:db8::/32"] {
-        rig.ban(prefix(target), 1).unwrap();
+        ban(&rig, prefix(target), 1).unwrap();
     }
     rig.plane.allow_for(prefix("192.0.2.7"), HOUR).unwrap();
     rig.plane.allow_for(prefix("2001:db8::7"), HOUR).unwrap();
-    assert_eq!(rig.verdict("192.0.2.7"), XDP_PASS);
-    assert_eq!(rig.verdict("2001:db8::7"), XDP_PASS);
-    assert_eq!(rig.verdict("192.0.2.8"), XDP_DROP);
+    assert_eq!(rig.verdict(&from("192.0.2.7")), XDP_PASS);
+    assert_eq!(rig.verdict(&from("2001:db8::7")), XDP_PASS);
+    assert_eq!(rig.verdict(&from("192.0.2.8")), XDP_DROP);
     // An entry that has run out is without effect, and none.
     rig.plane
         .allow_for(prefix("192.0.2.8"), Duration::ZERO)
         .unwrap();
-    assert_eq!(rig.verdict("192.0.2.8"), XDP_DROP);
+    assert_eq!(rig.verdict(&from("192.0.2.8")), XDP_DROP);
 
     // What the configuration says comes and goes; the hour stays.
     rig.plane.set_allowlist(&[prefix("192.0.2.9")]).unwrap();
-    assert_eq!(rig.verdict("192.0.2.7"), XDP_PASS);
-    assert_eq!(rig.verdict("192.0.2.9"), XDP_PASS);
+    assert_eq!(rig.verdict(&from("192.0.2.7")), XDP_PASS);
+    assert_eq!(rig.verdict(&from("192.0.2.9")), XDP_PASS);
     let list = rig.plane.allowlist().unwrap();
     let shown: Vec<_> = list.iter().map(|one| one.prefix.to_string()).collect();
     assert_eq!(shown, ["192.0.2.7", "192.0.2.9", "2001:db8::7"]);
@@ -248,40 +173,40 @@ fn who_is_exempt_for_a_time_is_exempt_that_long() {
     assert!(remaining.is_some_and(|left| left <= HOUR));
     assert_eq!(list[1].remaining, None);
     rig.plane.set_allowlist(&[]).unwrap();
-    assert_eq!(rig.verdict("192.0.2.9"), XDP_DROP);
-    assert_eq!(rig.verdict("192.0.2.7"), XDP_PASS);
+    assert_eq!(rig.verdict(&from("192.0.2.9")), XDP_DROP);
+    assert_eq!(rig.verdict(&from("192.0.2.7")), XDP_PASS);
 }
 
 #[test]
 #[ignore = "needs root: cargo xtask test"]
 fn no_exemption_hides_a_longer_one_once_it_has_run_out() {
     let pins = Pins::new();
-    let rig = Rig::new(&pins.0);
+    let rig = kept(&pins);
     let prefix = |text: &str| -> Prefix { text.parse().unwrap() };
-    rig.ban(prefix("192.0.0.0/16"), 1).unwrap();
+    ban(&rig, prefix("192.0.0.0/16"), 1).unwrap();
     // Inside what is exempt for ever.
     rig.plane.set_allowlist(&[prefix("192.0.2.0/24")]).unwrap();
     rig.plane
         .allow_for(prefix("192.0.2.7"), Duration::ZERO)
         .unwrap();
-    assert_eq!(rig.verdict("192.0.2.7"), XDP_PASS);
+    assert_eq!(rig.verdict(&from("192.0.2.7")), XDP_PASS);
     // Inside what is exempt for longer.
     rig.plane.allow_for(prefix("192.0.3.0/24"), HOUR).unwrap();
     rig.plane
         .allow_for(prefix("192.0.3.7"), Duration::ZERO)
         .unwrap();
-    assert_eq!(rig.verdict("192.0.3.7"), XDP_PASS);
+    assert_eq!(rig.verdict(&from("192.0.3.7")), XDP_PASS);
     // The shorter one was there first.
     rig.plane
         .allow_for(prefix("192.0.4.7"), Duration::ZERO)
         .unwrap();
     rig.plane.allow_for(prefix("192.0.4.0/24"), HOUR).unwrap();
-    assert_eq!(rig.verdict("192.0.4.7"), XDP_PASS);
+    assert_eq!(rig.verdict(&from("192.0.4.7")), XDP_PASS);
     rig.plane
         .allow_for(prefix("192.0.5.7"), Duration::ZERO)
         .unwrap();
     rig.plane.set_allowlist(&[prefix("192.0.5.0/24")]).unwrap();
-    assert_eq!(rig.verdict("192.0.5.7"), XDP_PASS);
+    assert_eq!(rig.verdict(&from("192.0.5.7")), XDP_PASS);
 }
 
 /// A million bans: every one drops, few others get past the filter, and what that saves
@@ -290,27 +215,31 @@ fn no_exemption_hides_a_longer_one_once_it_has_run_out() {
 #[ignore = "needs root: cargo xtask test"]
 fn a_full_table_drops_every_source_in_it() {
     let pins = Pins::new();
-    let rig = Rig::new(&pins.0);
+    let rig = kept(&pins);
     let of = |n: u32| Ipv4Addr::from_bits(n.wrapping_mul(2_654_435_761));
     let bans = u32::try_from(EXACT_BANS).unwrap();
     let begin = Instant::now();
     for n in 0..bans {
-        rig.ban(Prefix::of_source(of(n).into()), n.into()).unwrap();
+        ban(&rig, Prefix::of_source(of(n).into()), n.into()).unwrap();
     }
     println!("{bans} bans placed in {:?}", begin.elapsed());
-    let full = rig.ban(Prefix::of_source(of(bans).into()), 0).unwrap_err();
+    let full = ban(&rig, Prefix::of_source(of(bans).into()), 0).unwrap_err();
     assert!(matches!(full, KernelError::Full { .. }), "{full}");
     assert!(
         (0..bans)
             .step_by(17)
-            .all(|n| rig.run(of(n).into(), 1).0 == XDP_DROP)
+            .all(|n| verdict(&rig, of(n).into()) == XDP_DROP)
     );
 
     let others = || (bans..2 * bans).step_by(331).map(of).map(IpAddr::from);
+    let timed = |source, repeat| {
+        let frame = tcp(source, 1883, SYN);
+        rig.programs.run(PROGRAM, &frame, repeat)
+    };
     let cost = |name: &str| {
         let mut cold: Vec<_> = others()
             .map(|source| {
-                let (verdict, time) = rig.run(source, 1);
+                let (verdict, time) = timed(source, 1);
                 assert_eq!(verdict, XDP_PASS);
                 time.as_nanos()
             })
@@ -318,7 +247,7 @@ fn a_full_table_drops_every_source_in_it() {
         cold.sort_unstable();
         let mut hot: Vec<_> = others()
             .take(11)
-            .map(|source| rig.run(source, 200_000).1.as_nanos())
+            .map(|source| timed(source, 200_000).1.as_nanos())
             .collect();
         hot.sort_unstable();
         let (cold, hot) = (cold[cold.len() / 2], hot[hot.len() / 2]);

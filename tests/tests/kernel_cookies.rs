@@ -44,19 +44,13 @@ impl Over {
     fn answer(&self, syn: &Syn) -> Vec<u8> {
         self.rig.plane.renew_cookies().unwrap();
         let frame = self::syn(syn);
-        let before = count(&self.rig, VerdictReason::AnswerCookie);
+        let before = self.rig.counted(VerdictReason::AnswerCookie).unwrap();
         let (verdict, answer) = self.rig.leaves(&frame);
         assert_eq!(verdict, XDP_TX, "{syn:?}");
-        let counted = count(&self.rig, VerdictReason::AnswerCookie) - before;
+        let counted = self.rig.counted(VerdictReason::AnswerCookie).unwrap() - before;
         assert_eq!(counted, 1);
         answer
     }
-}
-
-fn count(rig: &Rig, verdict: VerdictReason) -> u64 {
-    let counters = rig.plane.counters().unwrap();
-    let one = counters.iter().find(|(outcome, _)| *outcome == verdict);
-    one.unwrap().1.packets
 }
 
 #[derive(Clone, Debug)]

@@ -5,17 +5,16 @@
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use flytrap::kernel::{KernelPlane, KernelSettings, Limits, Mode, VerdictReason as Outcome};
+use flytrap::kernel::VerdictReason as Outcome;
 use flytrap_tests::lab::netns::Net;
+use flytrap_tests::lab::rig::Rig;
 use flytrap_tests::lab::veth::attached;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketType, ipproto, recv, sendto, socket,
 };
-use tokio::runtime::Builder;
 
 /// Only a hang takes this long.
 const FOREVER: Duration = Duration::from_mins(1);
@@ -159,30 +158,18 @@ fn answered(evasion: Evasion, from: IpAddr, to: SocketAddr) -> bool {
 fn answered_through(net: &Net, pass_evasions: bool, evasion: Evasion, to: SocketAddr) -> bool {
     net.gateway
         .run(|| {
-            let runtime = Builder::new_current_thread().enable_io().build().unwrap();
-            let _entered = runtime.enter();
-            let name = format!("flytrap-test-evasion-{}-{evasion:?}", std::process::id());
-            // Never kept, so that dropping it takes everything back.
-            let (plane, _events) = KernelPlane::start(KernelSettings {
-                interfaces: vec![net.interface.clone().unwrap()],
-                mode: Mode::Native,
-                pin_dir: PathBuf::from("/sys/fs/bpf").join(name),
-                detach_on_exit: false,
-                event_sample: 0,
-                guarded_ports: vec![to.port()],
-                bans_on_guarded_ports: false,
-                pass_evasions,
-                countries: None,
-                limits: Limits::NONE,
-            })
-            .unwrap();
+            let rig = Rig::with(|settings| {
+                settings.interfaces = vec![net.interface.clone().unwrap()];
+                settings.guarded_ports = vec![to.port()];
+                settings.pass_evasions = pass_evasions;
+            });
             // The drops below are those of this program, in native mode.
-            let program = (1, plane.status().program_id.into());
+            let program = (1, rig.plane.status().program_id.into());
             assert_eq!(attached(net.interface.as_ref().unwrap()), Some(program));
             let answered = with_devices(net, evasion, to);
             let (outcome, packets) = evasion.dropped();
             let expected = if pass_evasions { 0 } else { packets };
-            for (counted, count) in plane.counters().unwrap() {
+            for (counted, count) in rig.plane.counters().unwrap() {
                 if counted == outcome {
                     assert_eq!(count.packets, expected, "{evasion:?}");
                 } else if counted.is_drop() {

@@ -5,130 +5,35 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use aya::programs::{TestRun, TestRunOptions, Xdp};
-use aya::{Ebpf, EbpfLoader};
 use flytrap::geo::{self, Country, CountryMap, Database, Policy, Tables, Unknown};
-use flytrap::kernel::{
-    Blocklist, CountryScope, Events, KernelPlane, KernelSettings, Limits, Mode, VerdictReason,
-    program,
-};
-use flytrap_common::abi::{GEO_PROGRAM, MAPS, PROGRAM};
+use flytrap::kernel::{Blocklist, CountryScope, VerdictReason};
+use flytrap_common::abi::GEO_PROGRAM;
 use flytrap_common::geo::{Origin, origin};
-use flytrap_tests::lab::geo::{Numbers, Row, database, rows};
+use flytrap_tests::lab::frame::{SYN, tcp};
+use flytrap_tests::lab::geo::{Row, database, rows};
+use flytrap_tests::lab::numbers::Numbers;
+use flytrap_tests::lab::rig::{Programs, Rig, XDP_DROP, XDP_PASS};
 use maxminddb::{PathElement, Reader};
-use tokio::runtime::{Builder, Runtime};
 
-const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
-
-/// The maps of a plane without interfaces, and the programs over the same maps.
-struct Rig {
-    plane: KernelPlane,
-    events: Events,
-    ebpf: Ebpf,
-    runtime: Runtime,
-    pin_dir: PathBuf,
+/// Reports every drop; `None` looks no country up.
+fn blocking(countries: Option<CountryScope>) -> Rig {
+    Rig::with(|settings| {
+        settings.countries = countries;
+        settings.event_sample = 1;
+    })
 }
 
-impl Rig {
-    fn new(countries: Option<CountryScope>) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let pid = std::process::id();
-        let pin_dir = PathBuf::from(format!("/sys/fs/bpf/flytrap-geo-{pid}-{number}"));
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let entered = runtime.enter();
-        // Never kept, so that dropping it takes everything back.
-        let (plane, events) = KernelPlane::start(KernelSettings {
-            interfaces: Vec::new(),
-            mode: Mode::Native,
-            pin_dir: pin_dir.clone(),
-            detach_on_exit: false,
-            event_sample: 1,
-            guarded_ports: vec![1883],
-            bans_on_guarded_ports: false,
-            pass_evasions: false,
-            countries,
-            limits: Limits::NONE,
-        })
-        .unwrap();
-        drop(entered);
-        let mut loader = EbpfLoader::new();
-        for map in MAPS {
-            loader.map_pin_path(map, pin_dir.join(map));
-        }
-        let mut ebpf = loader.load(program().unwrap()).unwrap();
-        for name in [PROGRAM, GEO_PROGRAM] {
-            let program: &mut Xdp = ebpf.program_mut(name).unwrap().try_into().unwrap();
-            program.load().unwrap();
-        }
-        Self {
-            plane,
-            events,
-            ebpf,
-            runtime,
-            pin_dir,
-        }
-    }
-
-    fn program(&self, name: &str) -> &Xdp {
-        self.ebpf.program(name).unwrap().try_into().unwrap()
-    }
-
-    fn country(&self, address: IpAddr) -> Option<Country> {
-        country(self.program(GEO_PROGRAM), address)
-    }
-
-    /// The verdict, which has to be counted once under `counted` alone.
-    #[track_caller]
-    fn expect(&self, source: &str, port: u16, verdict: u32, counted: VerdictReason) {
-        let packet = packet(source.parse().unwrap(), port);
-        let mut expected = self.plane.counters().unwrap();
-        assert_eq!(run(self.program(PROGRAM), &packet), verdict, "{source}");
-        for (outcome, count) in &mut expected {
-            if *outcome == counted {
-                count.packets += 1;
-                count.bytes += packet.len() as u64;
-            }
-        }
-        assert_eq!(self.plane.counters().unwrap(), expected, "{source}");
-    }
+fn country(programs: &Programs, address: IpAddr) -> Option<Country> {
+    let (country, _) = programs.run(GEO_PROGRAM, &tcp(address, 1883, SYN), 1);
+    Country::from_index(country.try_into().unwrap())
 }
 
-fn run(program: &Xdp, packet: &[u8]) -> u32 {
-    let mut options = TestRunOptions::new();
-    options.data_in = Some(packet);
-    program.test_run(options).unwrap().return_value
-}
-
-fn country(program: &Xdp, address: IpAddr) -> Option<Country> {
-    Country::from_index(run(program, &packet(address, 1883)).try_into().unwrap())
-}
-
-/// A SYN.
-fn packet(source: IpAddr, port: u16) -> Vec<u8> {
-    let mut frame = vec![2; 12];
-    match source {
-        IpAddr::V4(source) => {
-            frame.extend([0x08, 0x00, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0]);
-            frame.extend(source.octets());
-            frame.extend(Ipv4Addr::new(192, 0, 2, 1).octets());
-        }
-        IpAddr::V6(source) => {
-            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6, 64]);
-            frame.extend(source.octets());
-            frame.extend([0xfd; 16]);
-        }
-    }
-    frame.extend(40_000_u16.to_be_bytes());
-    frame.extend(port.to_be_bytes());
-    frame.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 4, 0, 0, 0, 0, 0]);
-    frame
+fn syn(source: &str, port: u16) -> Vec<u8> {
+    tcp(source.parse().unwrap(), port, SYN)
 }
 
 fn code(text: &str) -> Country {
@@ -178,7 +83,7 @@ fn database_list_and_kernel_agree_on_every_boundary() {
     let bytes = database(&rows).unwrap();
     let map = read(&bytes);
     assert_eq!(map.networks(), rows.len() as u64);
-    let rig = Rig::new(None);
+    let rig = blocking(None);
     rig.plane
         .set_countries(&Tables::build(&map).unwrap())
         .unwrap();
@@ -194,7 +99,7 @@ fn database_list_and_kernel_agree_on_every_boundary() {
         let found: Option<&str> = reader.lookup(address).unwrap().decode_path(&path).unwrap();
         let expected = found.map(code);
         assert_eq!(map.country(address), expected, "{address}");
-        assert_eq!(rig.country(address), expected, "{address}");
+        assert_eq!(country(&rig.programs, address), expected, "{address}");
         compared += 1;
         with_country += u32::from(expected.is_some());
     }
@@ -208,7 +113,7 @@ fn database_list_and_kernel_agree_on_every_boundary() {
 #[test]
 #[ignore = "needs root: cargo xtask test"]
 fn an_inner_ipv4_address_decides_in_the_kernel_too() {
-    let rig = Rig::new(None);
+    let rig = blocking(None);
     let rows = [row("192.0.2.0", 24, "DE"), row("2400::", 12, "JP")];
     rig.plane.set_countries(&tables(&rows)).unwrap();
     for (address, expected) in [
@@ -225,14 +130,18 @@ fn an_inner_ipv4_address_decides_in_the_kernel_too() {
         ("ffff::", None),
     ] {
         let expected = expected.map(code);
-        assert_eq!(rig.country(address.parse().unwrap()), expected, "{address}");
+        assert_eq!(
+            country(&rig.programs, address.parse().unwrap()),
+            expected,
+            "{address}"
+        );
     }
 }
 
 #[test]
 #[ignore = "needs root: cargo xtask test"]
 fn a_blocked_country_is_dropped_counted_and_reported() {
-    let mut rig = Rig::new(Some(CountryScope::Host));
+    let mut rig = blocking(Some(CountryScope::Host));
     let pass = VerdictReason::Pass;
     let drop = VerdictReason::DropCountry;
     let rows = [
@@ -251,32 +160,31 @@ fn a_blocked_country_is_dropped_counted_and_reported() {
     };
     // Without a table nobody has a country.
     policy(&["DE", "JP", "ZW"], geo::Mode::Deny, Unknown::Pass);
-    rig.expect("192.0.2.7", 1883, XDP_PASS, pass);
+    rig.expect(&syn("192.0.2.7", 1883), XDP_PASS, pass);
     rig.plane.set_countries(&tables(&rows)).unwrap();
     for (source, port) in [("192.0.2.7", 1883), ("198.51.100.7", 22), ("2400::7", 1883)] {
-        rig.expect(source, port, XDP_DROP, drop);
+        rig.expect(&syn(source, port), XDP_DROP, drop);
     }
-    rig.expect("203.0.113.7", 1883, XDP_PASS, pass);
-    rig.expect("fe80::7", 1883, XDP_PASS, pass);
+    rig.expect(&syn("203.0.113.7", 1883), XDP_PASS, pass);
+    rig.expect(&syn("fe80::7", 1883), XDP_PASS, pass);
     // The other way round.
     policy(&["DE"], geo::Mode::Allow, Unknown::Drop);
-    rig.expect("192.0.2.7", 1883, XDP_PASS, pass);
-    rig.expect("2002:c000:207::1", 1883, XDP_PASS, pass);
+    rig.expect(&syn("192.0.2.7", 1883), XDP_PASS, pass);
+    rig.expect(&syn("2002:c000:207::1", 1883), XDP_PASS, pass);
     for source in ["198.51.100.7", "2400::7", "203.0.113.7", "fe80::7"] {
-        rig.expect(source, 1883, XDP_DROP, drop);
+        rig.expect(&syn(source, 1883), XDP_DROP, drop);
     }
     // The allowlist comes first.
     let allowed = ["198.51.100.0/24".parse().unwrap()];
     rig.plane.set_allowlist(&allowed).unwrap();
     rig.expect(
-        "198.51.100.7",
-        1883,
+        &syn("198.51.100.7", 1883),
         XDP_PASS,
         VerdictReason::PassAllowlisted,
     );
     policy(&[], geo::Mode::Deny, Unknown::Pass);
-    rig.expect("2400::7", 1883, XDP_PASS, pass);
-    let event = rig.runtime.block_on(rig.events.next()).unwrap();
+    rig.expect(&syn("2400::7", 1883), XDP_PASS, pass);
+    let event = rig.next_drop();
     assert_eq!(event.source, "192.0.2.7".parse::<IpAddr>().unwrap());
     assert_eq!(event.country, u16::from(code("DE").index()));
 }
@@ -289,15 +197,19 @@ fn countries_can_be_kept_from_guarded_ports_only_or_not_looked_at() {
         countries: Vec::new(),
         unknown: Unknown::Drop,
     };
-    let rig = Rig::new(Some(CountryScope::GuardedPorts));
+    let rig = blocking(Some(CountryScope::GuardedPorts));
     rig.plane.set_country_policy(&all).unwrap();
-    rig.expect("192.0.2.7", 1883, XDP_DROP, VerdictReason::DropCountry);
-    rig.expect("192.0.2.7", 22, XDP_PASS, VerdictReason::Pass);
-    rig.expect("2400::7", 1883, XDP_DROP, VerdictReason::DropCountry);
-    rig.expect("2400::7", 22, XDP_PASS, VerdictReason::Pass);
-    let rig = Rig::new(None);
+    rig.expect(
+        &syn("192.0.2.7", 1883),
+        XDP_DROP,
+        VerdictReason::DropCountry,
+    );
+    rig.expect(&syn("192.0.2.7", 22), XDP_PASS, VerdictReason::Pass);
+    rig.expect(&syn("2400::7", 1883), XDP_DROP, VerdictReason::DropCountry);
+    rig.expect(&syn("2400::7", 22), XDP_PASS, VerdictReason::Pass);
+    let rig = blocking(None);
     rig.plane.set_country_policy(&all).unwrap();
-    rig.expect("192.0.2.7", 1883, XDP_PASS, VerdictReason::Pass);
+    rig.expect(&syn("192.0.2.7", 1883), XDP_PASS, VerdictReason::Pass);
 }
 
 /// Two databases that agree nowhere: each answer belongs to one of them, and both are seen.
@@ -310,18 +222,17 @@ fn tables_are_replaced_without_a_wrong_answer() {
         .map(|(start, bits, country)| (start, bits, another(country)))
         .collect();
     let (first, second) = (tables(&one), tables(&other));
-    let rig = Rig::new(None);
+    let rig = blocking(None);
     rig.plane.set_countries(&first).unwrap();
     let done = AtomicBool::new(false);
     let lookups = AtomicU32::new(0);
     let lookup = &|seed| {
-        let program = rig.program(GEO_PROGRAM);
         let mut numbers = Numbers(seed);
         let mut seen = [0_u32; 2];
         while !done.load(Ordering::Relaxed) || seen.contains(&0) {
             let at = usize::try_from(numbers.below(one.len() as u64)).unwrap();
             let (address, _, old) = one[at];
-            let found = country(program, address).unwrap();
+            let found = country(&rig.programs, address).unwrap();
             let new = another(old);
             assert!(found == old || found == new, "{address}: {found}");
             seen[usize::from(found == new)] += 1;
@@ -361,7 +272,7 @@ fn from_the_file_into_force() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(&database(&rows(1, 500_000)).unwrap())
         .unwrap();
-    let rig = Rig::new(None);
+    let rig = blocking(None);
     for _ in 0..5 {
         let start = Instant::now();
         let map = Database::read(file.path(), &mut |_| {}).unwrap();
@@ -382,25 +293,21 @@ fn from_the_file_into_force() {
 #[test]
 #[ignore = "needs root: cargo xtask test"]
 fn a_program_that_is_loaded_later_finds_the_tables() {
-    let rig = Rig::new(Some(CountryScope::Host));
+    let rig = blocking(Some(CountryScope::Host));
     rig.plane
         .set_countries(&tables(&[
             row("192.0.2.0", 24, "DE"),
             row("2400::", 16, "FR"),
         ]))
         .unwrap();
-    let mut loader = EbpfLoader::new();
-    for map in MAPS {
-        loader.map_pin_path(map, rig.pin_dir.join(map));
-    }
-    let mut ebpf = loader.load(program().unwrap()).unwrap();
-    let later: &mut Xdp = ebpf.program_mut(GEO_PROGRAM).unwrap().try_into().unwrap();
-    later.load().unwrap();
-    assert_eq!(rig.country("192.0.2.7".parse().unwrap()), Some(code("DE")));
-    let later: &Xdp = ebpf.program(GEO_PROGRAM).unwrap().try_into().unwrap();
+    let later = Programs::over(&rig.pin_dir).unwrap();
+    assert_eq!(
+        country(&rig.programs, "192.0.2.7".parse().unwrap()),
+        Some(code("DE"))
+    );
     for (address, expected) in [("192.0.2.7", "DE"), ("2400::7", "FR")] {
         assert_eq!(
-            country(later, address.parse().unwrap()),
+            country(&later, address.parse().unwrap()),
             Some(code(expected))
         );
     }

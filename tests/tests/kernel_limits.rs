@@ -1,10 +1,6 @@
 //! The limits on new connections: by `BPF_PROG_TEST_RUN` with limits that hold for an hour, so that
 //! a busy machine changes nothing, and on a real interface with real connections.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::Read;
 use std::net::{IpAddr, TcpListener};
@@ -12,12 +8,11 @@ use std::time::{Duration, Instant};
 
 use flytrap::kernel::{Blocklist, Limit, Limits, VerdictReason};
 use flytrap_common::abi::PROGRAM;
-use flytrap_tests::lab::rig::{Rig, XDP_DROP, XDP_PASS, from};
+use flytrap_tests::lab::frame::{ACK, SYN, tcp};
+use flytrap_tests::lab::rig::{Rig, XDP_DROP, XDP_PASS};
 use flytrap_tests::lab::veth::{BRIEF, FOREVER, GATEWAY, Lab, attached, started};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-const SYN: u8 = 1 << 1;
-const ACK: u8 = 1 << 4;
 const GUARDED: u16 = 1883;
 
 /// So many at once, and the next one an hour later.
@@ -33,25 +28,12 @@ fn rig(source: Limit, total: Limit) -> Rig {
     Rig::with(|settings| settings.limits = Limits { source, total })
 }
 
-/// A TCP segment of this source.
 fn segment(source: &str, port: u16, flags: u8) -> Vec<u8> {
-    let mut frame = from(source);
-    let tcp = frame.len() - 20;
-    frame[tcp + 2..tcp + 4].copy_from_slice(&port.to_be_bytes());
-    frame[tcp + 12] = 0x50;
-    frame[tcp + 13] = flags;
-    frame
+    tcp(source.parse().unwrap(), port, flags)
 }
 
 fn syn(source: &str) -> Vec<u8> {
     segment(source, GUARDED, SYN)
-}
-
-/// How many packets had this verdict.
-fn counted(rig: &Rig, verdict: VerdictReason) -> u64 {
-    let counters = rig.plane.counters().unwrap();
-    let one = counters.iter().find(|(outcome, _)| *outcome == verdict);
-    one.unwrap().1.packets
 }
 
 #[test]
@@ -153,7 +135,7 @@ fn a_refused_connection_is_reported_with_its_port() {
         settings.limits.total = at_once(2);
     });
     for source in ["192.0.2.7", "192.0.2.7", "2001:db8::7", "2001:db8:1::7"] {
-        rig.run(PROGRAM, &syn(source), 1);
+        rig.verdict(&syn(source));
     }
     for (source, outcome) in [
         ("192.0.2.7", VerdictReason::DropSourceLimit),
@@ -175,8 +157,7 @@ fn a_source_recovers_at_its_rate_and_not_faster() {
     let started = Instant::now();
     let (mut passed, mut dropped) = (0, 0);
     while dropped == 0 || passed < 6 {
-        let (verdict, _) = rig.run(PROGRAM, &syn("192.0.2.7"), 1);
-        if verdict == XDP_DROP {
+        if rig.verdict(&syn("192.0.2.7")) == XDP_DROP {
             dropped += 1;
             continue;
         }
@@ -185,8 +166,11 @@ fn a_source_recovers_at_its_rate_and_not_faster() {
         assert!(passed_time >= Duration::from_nanos(limit.interval * passed));
         passed += 1;
     }
-    assert_eq!(counted(&rig, VerdictReason::Pass), passed);
-    assert_eq!(counted(&rig, VerdictReason::DropSourceLimit), dropped);
+    assert_eq!(rig.counted(VerdictReason::Pass).unwrap(), passed);
+    assert_eq!(
+        rig.counted(VerdictReason::DropSourceLimit).unwrap(),
+        dropped
+    );
 }
 
 #[test]
@@ -212,13 +196,13 @@ fn all_cpus_together_let_through_one_burst() {
                     set.set(cpu);
                     // Where it may not run there, it runs elsewhere.
                     let _ = sched_setaffinity(None, &set);
-                    rig.run(PROGRAM, syn, EACH)
+                    rig.programs.run(PROGRAM, syn, EACH)
                 });
             }
         });
-        assert_eq!(counted(&rig, VerdictReason::Pass), u64::from(BURST));
+        assert_eq!(rig.counted(VerdictReason::Pass).unwrap(), u64::from(BURST));
         let sent = u64::from(EACH) * cpus as u64;
-        assert_eq!(counted(&rig, dropped), sent - u64::from(BURST));
+        assert_eq!(rig.counted(dropped).unwrap(), sent - u64::from(BURST));
     }
 }
 
@@ -241,22 +225,22 @@ fn a_million_forged_sources_take_nothing_from_an_honest_one() {
             forged6[26..30].copy_from_slice(&source);
             &forged6
         };
-        assert_eq!(rig.run(PROGRAM, frame, 1).0, XDP_PASS, "{number}");
+        assert_eq!(rig.verdict(frame), XDP_PASS, "{number}");
         if number % EVERY == 0 {
-            assert_eq!(rig.run(PROGRAM, &honest4, 1).0, XDP_PASS, "{number}");
-            assert_eq!(rig.run(PROGRAM, &honest6, 1).0, XDP_PASS, "{number}");
+            assert_eq!(rig.verdict(&honest4), XDP_PASS, "{number}");
+            assert_eq!(rig.verdict(&honest6), XDP_PASS, "{number}");
         }
     }
     // The tables are full and hold whoever comes now to the same limit.
     let burst = u64::from(FORGED / EVERY);
     for greedy in [syn("198.51.100.7"), syn("2001:dba::7")] {
-        let before = counted(&rig, VerdictReason::DropSourceLimit);
-        rig.run(PROGRAM, &greedy, FORGED / EVERY + 10);
-        let dropped = counted(&rig, VerdictReason::DropSourceLimit) - before;
+        let before = rig.counted(VerdictReason::DropSourceLimit).unwrap();
+        rig.programs.run(PROGRAM, &greedy, FORGED / EVERY + 10);
+        let dropped = rig.counted(VerdictReason::DropSourceLimit).unwrap() - before;
         assert_eq!(dropped, 10);
     }
     assert_eq!(
-        counted(&rig, VerdictReason::Pass),
+        rig.counted(VerdictReason::Pass).unwrap(),
         u64::from(FORGED) + 4 * burst
     );
 }

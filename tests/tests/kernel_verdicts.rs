@@ -1,5 +1,6 @@
 //! Every verdict of the kernel program, by `BPF_PROG_TEST_RUN`: the program as the kernel runs it,
 //! over packets written here, with bans made through the gateway's own `Blocklist`.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -7,9 +8,18 @@ use std::time::Duration;
 use flytrap::kernel::{Blocklist, DropEvent, KernelBan, KernelError, PacketCount, VerdictReason};
 use flytrap::types::Prefix;
 use flytrap_common::abi::{EMPTY_PROGRAM, EXACT_BANS, MAP_BAN4, PROGRAM, reason};
-use flytrap_tests::lab::rig::{Rig, XDP_DROP, XDP_PASS, ethernet, from, ipv4, ipv6};
+use flytrap_tests::lab::frame::{self, IPV4, IPV6, TCP, ethernet, from, segment};
+use flytrap_tests::lab::rig::{Rig, XDP_DROP, XDP_PASS};
 
 const HOUR: Duration = Duration::from_hours(1);
+
+fn ipv4(source: &str) -> Vec<u8> {
+    frame::ipv4(source.parse().unwrap(), 0, 0, TCP, &segment(0, 0))
+}
+
+fn ipv6(source: &str) -> Vec<u8> {
+    frame::ipv6(source.parse().unwrap(), &[], TCP, &segment(0, 0))
+}
 
 #[test]
 #[ignore = "needs root: cargo xtask test"]
@@ -32,7 +42,7 @@ fn what_is_not_ip_passes() {
         rig.expect(&frame, XDP_PASS, VerdictReason::PassNotIp);
     }
     // A third tag is not followed.
-    let frame = ethernet(&[0x88a8, 0x8100, 0x8100], 0x0800, &ipv4("192.0.2.7"));
+    let frame = ethernet(&[0x88a8, 0x8100, 0x8100], IPV4, &ipv4("192.0.2.7"));
     rig.expect(&frame, XDP_PASS, VerdictReason::PassNotIp);
 }
 
@@ -52,13 +62,13 @@ fn what_has_no_source_passes_and_is_counted() {
     }
     rig.expect(&whole4[..34], XDP_DROP, VerdictReason::DropByHand);
     rig.expect(&whole6[..54], XDP_DROP, VerdictReason::DropByHand);
-    let tagged = ethernet(&[0x8100, 0x8100], 0x0800, &ipv4("192.0.2.7"));
+    let tagged = ethernet(&[0x8100, 0x8100], IPV4, &ipv4("192.0.2.7"));
     for length in 14..14 + 8 + 20 {
         rig.expect(&tagged[..length], XDP_PASS, VerdictReason::PassUnparsed);
     }
-    let swapped = ethernet(&[], 0x0800, &ipv6("2001:db8::7"));
+    let swapped = ethernet(&[], IPV4, &ipv6("2001:db8::7"));
     rig.expect(&swapped, XDP_PASS, VerdictReason::PassUnparsed);
-    let swapped = ethernet(&[], 0x86dd, &ipv4("192.0.2.7"));
+    let swapped = ethernet(&[], IPV6, &ipv4("192.0.2.7"));
     rig.expect(&swapped, XDP_PASS, VerdictReason::PassUnparsed);
 }
 
@@ -129,8 +139,8 @@ fn tags_hide_nobody() {
         &[0x8100, 0x8100],
     ] {
         for (ether_type, banned, other) in [
-            (0x0800, ipv4("192.0.2.7"), ipv4("192.0.2.8")),
-            (0x86dd, ipv6("2001:db8::7"), ipv6("2001:db9::7")),
+            (IPV4, ipv4("192.0.2.7"), ipv4("192.0.2.8")),
+            (IPV6, ipv6("2001:db8::7"), ipv6("2001:db9::7")),
         ] {
             let banned = ethernet(tags, ether_type, &banned);
             rig.expect(&banned, XDP_DROP, VerdictReason::DropByHand);
@@ -145,10 +155,9 @@ fn tags_hide_nobody() {
 fn ipv4_options_hide_nobody() {
     let rig = Rig::new(0);
     rig.ban("192.0.2.7", 1, reason::BY_HAND, HOUR);
-    let mut header = ipv4("192.0.2.7");
-    header[0] = 0x4f;
-    header.splice(20..20, [1; 40]);
-    let packet = ethernet(&[], 0x0800, &header);
+    let source = "192.0.2.7".parse().unwrap();
+    let packet = frame::ipv4(source, 40, 0, TCP, &segment(0, 0));
+    let packet = ethernet(&[], IPV4, &packet);
     rig.expect(&packet, XDP_DROP, VerdictReason::DropByHand);
 }
 
@@ -249,7 +258,7 @@ fn a_ban_counts_its_own_and_keeps_the_count_under_its_id() {
     let packet = from("192.0.2.7");
     for target in ["192.0.2.7", "192.0.2.0/25"] {
         rig.ban(target, 7, reason::BY_HAND, HOUR);
-        rig.run(PROGRAM, &packet, 5);
+        rig.programs.run(PROGRAM, &packet, 5);
         let five = PacketCount {
             packets: 5,
             bytes: 5 * packet.len() as u64,
@@ -315,13 +324,14 @@ fn a_million_bans_fit_and_a_full_table_says_so() {
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn first_hits_and_one_drop_in_n_are_reported() {
     let mut rig = Rig::new(4);
     rig.ban("192.0.2.7", 7, reason::AUTH_FAILED, HOUR);
     rig.ban("2001:db8::/64", 8, reason::MALFORMED, HOUR);
     // One run is one CPU: drops 1, 4 and 8 of it.
     let packet = from("192.0.2.7");
-    rig.run(PROGRAM, &packet, 10);
+    rig.programs.run(PROGRAM, &packet, 10);
     let expected = DropEvent {
         age: Duration::ZERO,
         source: "192.0.2.7".parse().unwrap(),
@@ -341,28 +351,30 @@ fn first_hits_and_one_drop_in_n_are_reported() {
     assert_eq!(rig.next_drop(), expected);
     assert_eq!(rig.next_drop(), sampled);
     assert_eq!(rig.next_drop(), sampled);
-    rig.run(PROGRAM, &from("2001:db8::9"), 1);
+    rig.verdict(&from("2001:db8::9"));
     let other = rig.next_drop();
     assert_eq!(other.source, "2001:db8::9".parse::<IpAddr>().unwrap());
     assert_eq!((other.ban_id, other.first_hit), (8, true));
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn with_sampling_off_only_first_hits_are_reported() {
     let mut rig = Rig::new(0);
     for (id, address) in [(1, "192.0.2.7"), (2, "192.0.2.8")] {
         rig.ban(address, id, reason::BY_HAND, HOUR);
-        rig.run(PROGRAM, &from(address), 5000);
+        rig.programs.run(PROGRAM, &from(address), 5000);
     }
     assert_eq!(rig.next_drop().ban_id, 1);
     assert_eq!(rig.next_drop().ban_id, 2);
 }
 
 #[test]
+#[ignore = "needs root: cargo xtask test"]
 fn a_full_ring_loses_reports_and_no_count() {
     let mut rig = Rig::new(1);
     rig.ban("192.0.2.7", 1, reason::BY_HAND, HOUR);
-    rig.run(PROGRAM, &from("192.0.2.7"), 20_000);
+    rig.programs.run(PROGRAM, &from("192.0.2.7"), 20_000);
     assert_eq!(rig.dropped_by("192.0.2.7").packets, 20_000);
     // Once read, there is room again.
     assert!(rig.next_drop().first_hit);
@@ -370,7 +382,7 @@ fn a_full_ring_loses_reports_and_no_count() {
     let mut read = 1;
     while !rig.next_drop().first_hit {
         read += 1;
-        rig.run(PROGRAM, &from("192.0.2.8"), 1);
+        rig.verdict(&from("192.0.2.8"));
     }
     assert!(read < 20_000);
 }
@@ -398,14 +410,14 @@ fn nanoseconds_per_packet() {
     let mut times = rows.each_ref().map(|_| Vec::new());
     for _ in 0..11 {
         for ((_, program, packet), times) in rows.iter().zip(&mut times) {
-            times.push(rig.run(program, packet, 200_000).1.as_nanos());
+            times.push(rig.programs.run(program, packet, 200_000).1.as_nanos());
         }
     }
     for ((name, ..), times) in rows.iter().zip(&mut times) {
         times.sort_unstable();
         println!("{name:14} {:4} ns", times[times.len() / 2]);
     }
-    assert_eq!(rig.run(PROGRAM, &rows[5].2, 1).0, XDP_DROP);
+    assert_eq!(rig.verdict(&rows[5].2), XDP_DROP);
 }
 
 #[test]

@@ -9,63 +9,42 @@ use flytrap::kernel::VerdictReason as Outcome;
 use flytrap_common::abi::reason;
 use flytrap_common::packet::{EXTENSION_HEADERS, Network, Transport, network};
 use flytrap_common::packet::{transport4, transport6};
-use flytrap_tests::lab::rig::{Rig, XDP_DROP, XDP_PASS, ethernet};
+use flytrap_tests::lab::frame::{
+    self, Extension, IPV4, IPV6, SYN, TCP, UDP, destination_options, ethernet,
+};
+use flytrap_tests::lab::numbers::Numbers;
+use flytrap_tests::lab::rig::{Rig, XDP_DROP, XDP_PASS};
 
 const GUARDED: u16 = 1883;
 const OTHER: u16 = 443;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
 const SOURCE: &str = "192.0.2.7";
 const SOURCE6: &str = "2001:db8::7";
 
 fn segment(port: u16) -> Vec<u8> {
-    let mut header = vec![0x30, 0x39];
-    header.extend(port.to_be_bytes());
-    header.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 4, 0, 0, 0, 0, 0]);
-    header
+    frame::segment(port, SYN)
 }
 
 fn ipv4(options: usize, fragment: u16, protocol: u8, payload: &[u8]) -> Vec<u8> {
-    let words = 5 + u8::try_from(options / 4).unwrap();
-    let total = u16::try_from(20 + options + payload.len()).unwrap();
-    let mut packet = vec![0x40 | words, 0];
-    packet.extend(total.to_be_bytes());
-    packet.extend([0, 1]);
-    packet.extend(fragment.to_be_bytes());
-    packet.extend([64, protocol, 0, 0, 192, 0, 2, 7, 192, 0, 2, 1]);
-    packet.extend(vec![1; options]);
-    packet.extend(payload);
-    packet
+    frame::ipv4(
+        SOURCE.parse().unwrap(),
+        options,
+        fragment,
+        protocol,
+        payload,
+    )
 }
 
-/// Extension headers are their number and their bytes behind the first.
-fn ipv6(extensions: &[(u8, Vec<u8>)], protocol: u8, payload: &[u8]) -> Vec<u8> {
-    let length: usize = extensions.iter().map(|(_, rest)| rest.len() + 1).sum();
-    let mut next = extensions.iter().map(|(number, _)| *number);
-    let mut packet = vec![0x60, 0, 0, 0];
-    packet.extend(u16::try_from(length + payload.len()).unwrap().to_be_bytes());
-    packet.extend([next.next().unwrap_or(protocol), 64]);
-    packet.extend(SOURCE6.parse::<std::net::Ipv6Addr>().unwrap().octets());
-    packet.extend([0x20; 16]);
-    for (_, rest) in extensions {
-        packet.push(next.next().unwrap_or(protocol));
-        packet.extend(rest);
-    }
-    packet.extend(payload);
-    packet
+fn ipv6(extensions: &[Extension], protocol: u8, payload: &[u8]) -> Vec<u8> {
+    frame::ipv6(SOURCE6.parse().unwrap(), extensions, protocol, payload)
 }
 
-fn destination_options() -> (u8, Vec<u8>) {
-    (60, vec![0, 1, 4, 0, 0, 0, 0])
-}
-
-fn fragment(offset: u16, more: bool) -> (u8, Vec<u8>) {
+fn fragment(offset: u16, more: bool) -> Extension {
     let [a, b] = (offset << 3 | u16::from(more)).to_be_bytes();
     (44, vec![0, a, b, 0, 0, 0, 9])
 }
 
 fn frames(ipv6: bool, packet: &[u8]) -> [Vec<u8>; 3] {
-    let ether_type = if ipv6 { 0x86dd } else { 0x0800 };
+    let ether_type = if ipv6 { IPV6 } else { IPV4 };
     [&[][..], &[0x8100], &[0x88a8, 0x8100]].map(|tags| ethernet(tags, ether_type, packet))
 }
 
@@ -222,14 +201,8 @@ fn kernel_and_host_walk_alike_over_changed_frames() {
     let mut seeds = Vec::new();
     seeds.extend(frames(false, &ipv4(8, 0x2000, TCP, &segment(GUARDED))));
     seeds.extend(frames(true, &ipv6(&chain, TCP, &segment(GUARDED))));
-    // A fixed sequence (xorshift), so that a failure comes again.
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        usize::try_from(state >> 33).unwrap() % below
-    };
+    let mut numbers = Numbers(7);
+    let mut random = |below: usize| usize::try_from(numbers.below(below as u64)).unwrap();
     let mut seen = std::collections::BTreeMap::new();
     for _ in 0..20_000 {
         let mut frame = seeds.get(random(seeds.len())).unwrap().clone();

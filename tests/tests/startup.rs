@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
+use std::process::Command;
 
 use aya::EbpfLoader;
 use aya::programs::Xdp;
@@ -69,6 +70,14 @@ impl Bench {
         if let Some(interface) = &self.net.interface {
             assert!(!self.attached(interface), "a program is left attached");
         }
+    }
+
+    /// `setpriv` takes privileges away before it starts the gateway.
+    fn misses_capabilities(&self, mut setpriv: Command, gateway: &Path) {
+        setpriv.arg(gateway).arg("run").arg("--config");
+        setpriv.arg(self.setup.file());
+        let finished = Finished::of(&mut setpriv).unwrap();
+        self.check(&finished, 77, &["CAP_"]);
     }
 
     fn attached(&self, interface: &str) -> bool {
@@ -249,13 +258,7 @@ fn without_capabilities_the_error_names_what_is_missing() {
         "-bpf,-net_admin,-perfmon,-sys_admin",
         "--",
     ]);
-    command
-        .arg(binary().unwrap())
-        .arg("run")
-        .arg("--config")
-        .arg(bench.setup.file());
-    let finished = Finished::of(&mut command).unwrap();
-    bench.check(&finished, 77, &["CAP_"]);
+    bench.misses_capabilities(command, &binary().unwrap());
 }
 
 #[test]
@@ -276,13 +279,7 @@ fn as_an_ordinary_user_the_error_says_so() {
     std::fs::copy(binary().unwrap(), &program).unwrap();
     let mut command = bench.net.gateway.command("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
-    command
-        .arg(program)
-        .arg("run")
-        .arg("--config")
-        .arg(bench.setup.file());
-    let finished = Finished::of(&mut command).unwrap();
-    bench.check(&finished, 77, &["CAP_"]);
+    bench.misses_capabilities(command, &program);
 }
 
 #[test]

@@ -66,9 +66,9 @@ enum Command {
         #[command(subcommand)]
         which: bench::Bench,
     },
-    /// Look for bytes that the packet walk and an independent parser read differently
+    /// Look for bytes that packet walk, MQTT codec, country database or ban list take wrongly
     Fuzz {
-        /// How long each target runs
+        /// How long, all targets together
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },

@@ -102,7 +102,7 @@ pub(super) fn session(
             max_lifetime: config.login.max_token_lifetime.as_secs(),
             max_lifetime_bound: config.login.max_bound_token_lifetime.as_secs(),
         },
-        limits: mqtt::Limits {
+        limits: mqtt::PacketLimits {
             packet_bytes: limits.packet_bytes,
             topic_bytes: limits.topic_bytes,
             topic_levels: limits.topic_levels,
@@ -119,9 +119,9 @@ pub(super) fn session(
     }
 }
 
-pub(super) fn proxy(config: &Config) -> proxy::Limits {
+pub(super) fn proxy(config: &Config) -> proxy::ConnectionLimits {
     let limits = &config.limits;
-    proxy::Limits {
+    proxy::ConnectionLimits {
         tls_handshake_timeout: limits.tls_handshake_timeout,
         connect_timeout: limits.connect_timeout,
         upstream_timeout: config.upstream.connect_timeout,

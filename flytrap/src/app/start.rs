@@ -17,12 +17,12 @@ use super::settings;
 use crate::api::ControlSocket;
 use crate::bans::{Bans, BansStore, BansTask};
 use crate::chain::{FileLedger, Ledger, LedgerFileError};
-use crate::config::Config;
+use crate::config::{Config, Listener};
 use crate::failure::{Failure, exit};
 use crate::kernel::{Blocklist, Events, KernelError, KernelPlane, NoKernel};
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
-use crate::proxy::{Listener, Registry, Surroundings, Workers, dial};
+use crate::proxy::{Endpoint, Registry, Surroundings, Workers, dial};
 use crate::session::BrokerAccount;
 use crate::tls;
 use crate::types::{Clock, SystemClock};
@@ -46,7 +46,7 @@ pub(super) struct Inputs {
     ledger: FileLedger,
     mirror: Mirror,
     account: Option<BrokerAccount>,
-    listeners: Vec<Listener>,
+    endpoints: Vec<Endpoint>,
     metrics: Metrics,
     countries: Option<Countries>,
 }
@@ -69,7 +69,7 @@ impl Inputs {
             ledger,
             mirror,
             account,
-            listeners: listeners(config)?,
+            endpoints: endpoints(config)?,
             countries: Countries::read(config, &metrics)?,
             metrics,
         })
@@ -81,14 +81,14 @@ pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
         ledger,
         mirror,
         account,
-        listeners,
+        endpoints,
         metrics,
         countries,
     } = Inputs::read(config)?;
     allow_open_files(config.limits.connections);
     reach_broker(config).await?;
     make_state_dir(&config.gateway.state_dir)?;
-    let workers = Workers::bind(&listeners, config.gateway.workers).map_err(|error| {
+    let workers = Workers::bind(&endpoints, config.gateway.workers).map_err(|error| {
         Failure::new(exit::FAIL, &error).help(match error.source.kind() {
             std::io::ErrorKind::AddrInUse => {
                 "another process has this port: stop it, or choose another bind"
@@ -154,8 +154,8 @@ pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
     })
 }
 
-fn listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
-    let listener = |listener: &crate::config::Listener| {
+fn endpoints(config: &Config) -> Result<Vec<Endpoint>, Failure> {
+    let endpoint = |listener: &Listener| {
         let tls = match &listener.tls {
             None => None,
             Some(files) => Some(
@@ -166,12 +166,12 @@ fn listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
                 })?,
             ),
         };
-        Ok(Listener {
+        Ok(Endpoint {
             bind: listener.bind,
             tls,
         })
     };
-    config.listeners.iter().map(listener).collect()
+    config.listeners.iter().map(endpoint).collect()
 }
 
 /// A gateway in front of nothing is a mistake that is best told at once.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::budget::LogBudget;
-use crate::metrics::{ConnectionRefusal, LOGIN_OK, LoginRefusal, Metrics};
+use crate::metrics::{ConnectionRefusal, LOGIN_OK, Metrics, RefusalKind};
 use crate::types::{Wallet, escape_control};
 
 /// A connection was closed at accept.
@@ -81,7 +81,7 @@ pub struct LoginRefused<'a> {
     /// The wallet, if it proved itself.
     pub wallet: Option<Wallet>,
     /// Which kind of refusal it is.
-    pub kind: LoginRefusal,
+    pub kind: RefusalKind,
     /// Why, in plain words.
     pub why: &'a dyn fmt::Display,
 }

@@ -6,30 +6,17 @@ use tracing::info;
 
 use super::budget::LogBudget;
 use crate::metrics::{DENY, Metrics};
-use crate::types::{Wallet, escape_control};
-
-/// What can be denied within a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deniable {
-    /// A message of a client to the broker.
-    Publish,
-    /// A topic filter of a client.
-    Subscribe,
-    /// A message of the broker to a client.
-    Delivery,
-    /// The will that a client's CONNECT carries.
-    Will,
-}
+use crate::types::{Asked, Wallet, escape_control};
 
 /// Something that a client may not do, or not get, was kept from happening.
 pub struct Denied<'a> {
     /// What it was.
-    pub what: Deniable,
+    pub asked: Asked,
     /// Whose client it is.
     pub wallet: Wallet,
     /// Under which client id.
     pub client_id: &'a str,
-    /// The topic; for [`Deniable::Subscribe`] the filter.
+    /// The topic; for [`Asked::Subscribe`] the filter.
     pub text: &'a str,
     /// Why it may not.
     pub reason: &'a dyn fmt::Display,
@@ -43,20 +30,20 @@ impl Denied<'_> {
         static DELIVERY: LogBudget = LogBudget::new();
         static WILL: LogBudget = LogBudget::new();
         let fields = metrics.fields();
-        let (budget, message) = match self.what {
-            Deniable::Publish => {
+        let (budget, message) = match self.asked {
+            Asked::Publish => {
                 fields.publishes.inc(DENY);
                 (&PUBLISH, "publish denied")
             }
-            Deniable::Subscribe => {
+            Asked::Subscribe => {
                 fields.subscriptions.inc(DENY);
                 (&SUBSCRIBE, "subscription denied")
             }
-            Deniable::Delivery => {
+            Asked::Delivery => {
                 fields.deliveries.inc(DENY);
                 (&DELIVERY, "delivery denied")
             }
-            Deniable::Will => {
+            Asked::Will => {
                 fields.wills_denied.inc();
                 (&WILL, "will denied")
             }

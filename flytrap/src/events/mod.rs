@@ -19,9 +19,9 @@ pub use connection::{
     ConnectionRefused, LoginAccepted, LoginRefused, MalformedPacket, SessionEnded, TlsFailed,
     UpstreamFailed,
 };
-pub use decision::{Deniable, Denied};
+pub use decision::Denied;
 
-pub use crate::metrics::{ConnectionRefusal, LoginRefusal};
+pub use crate::metrics::{ConnectionRefusal, RefusalKind};
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::metrics::{KERNEL_LIFT, Metrics};
-use crate::types::{UnixTime, Wallet};
+use crate::types::{Asked, UnixTime, Wallet};
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -47,8 +47,8 @@ fn all(metrics: &Metrics) -> Vec<(&'static str, Emit<'_>)> {
     let target = "192.0.2.7".parse().unwrap();
     let wallet = Wallet([7; 20]);
     let client_id = NASTY;
-    let denied = move |what| Denied {
-        what,
+    let denied = move |asked| Denied {
+        asked,
         wallet,
         client_id,
         text: NASTY,
@@ -68,13 +68,13 @@ fn all(metrics: &Metrics) -> Vec<(&'static str, Emit<'_>)> {
         "logins_total{result=\"ok\"}"
             => LoginAccepted { peer, wallet, client_id, version: &"5" },
         "logins_total{result=\"auth-failed\"}"
-            => LoginRefused { peer, wallet: None, kind: LoginRefusal::AuthFailed, why: &NASTY },
+            => LoginRefused { peer, wallet: None, kind: RefusalKind::AuthFailed, why: &NASTY },
         "malformed_packets_total" => MalformedPacket { peer, rule: &NASTY },
         "upstream_failures_total" => UpstreamFailed { address: &"127.0.0.1:1883", error: &NASTY },
-        "publishes_total{decision=\"deny\"}" => denied(Deniable::Publish),
-        "subscriptions_total{decision=\"deny\"}" => denied(Deniable::Subscribe),
-        "deliveries_total{decision=\"deny\"}" => denied(Deniable::Delivery),
-        "wills_denied_total" => denied(Deniable::Will),
+        "publishes_total{decision=\"deny\"}" => denied(Asked::Publish),
+        "subscriptions_total{decision=\"deny\"}" => denied(Asked::Subscribe),
+        "deliveries_total{decision=\"deny\"}" => denied(Asked::Delivery),
+        "wills_denied_total" => denied(Asked::Will),
         "bans_placed_total{by=\"operator\"}" => BanPlaced {
             id: 3, target, reason: &"by-hand", by: "operator", note: NASTY, repeat: 1, until,
         },
@@ -135,7 +135,7 @@ fn a_refused_login_names_the_wallet_that_proved_itself() {
     let refused = |wallet| LoginRefused {
         peer: "[2001:db8::1]:40000".parse().unwrap(),
         wallet,
-        kind: LoginRefusal::NotAdmitted,
+        kind: RefusalKind::NotAdmitted,
         why: &"no grant",
     };
     let metrics = Metrics::new();

@@ -13,6 +13,7 @@ mod events;
 mod filter;
 mod geo;
 mod knock;
+mod loaded;
 mod management;
 mod netlink;
 mod pins;
@@ -28,11 +29,10 @@ pub use error::KernelError;
 pub use events::{DropEvent, Events};
 pub use flytrap_common::abi::{EXACT_BANS, Limits, Outcome as VerdictReason, PREFIX_BANS};
 pub use flytrap_common::limit::Limit;
+pub use loaded::program;
 pub use management::ssh_peer;
 pub use pins::{AttachedProgram, Detached, Pinned, counters as pinned_counters, detach, look};
-pub use plane::{
-    CountryScope, InterfaceStatus, KernelPlane, KernelSettings, KernelStatus, program,
-};
+pub use plane::{CountryScope, InterfaceStatus, KernelPlane, KernelSettings, KernelStatus};
 
 pub use sysctl::SettingBack;
 

@@ -1,42 +1,27 @@
-//! The XDP program and its maps, from load to detach.
+//! The plane: what is in force from attach to detach, and who may ask it for what.
 
-use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aya::maps::RingBuf;
-use aya::programs::{ProgramError, Xdp};
-use aya::{Ebpf, EbpfError, EbpfLoader};
-use aya_log::EbpfLogger;
-use flytrap_common::abi::{ABI_VERSION, Config, MAP_CONFIG, MAP_EVENTS, MAPS, PROGRAM, flag};
+use flytrap_common::abi::{MAP_CONFIG, MAPS, flag};
 use rustix::fs::{FlockOperation, Mode as FsMode, OFlags};
 use rustix::io::Errno;
 
 use super::attach::{self, Attachment};
 use super::cookies::CookieMap;
 use super::error::KernelError;
-use super::events::{Events, LOG_TARGET, ToTracing};
+use super::events::Events;
 use super::geo::GeoMaps;
-use super::tables::{Tables, take_map};
+use super::loaded::Loaded;
+use super::tables::Tables;
 use super::{
     ActiveBan, AllowedPrefix, AttachedMode, Blocklist, KernelBan, Limits, Mode, PacketCount,
-    VerdictReason, preflight,
+    VerdictReason, loaded, preflight,
 };
 use crate::geo;
 use crate::types::Prefix;
-
-/// The compiled kernel program: an ELF object with [`PROGRAM`] and
-/// [`flytrap_common::abi::EMPTY_PROGRAM`].
-pub fn program() -> Result<&'static [u8], KernelError> {
-    let object = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flytrap.bpf.o"));
-    if object.is_empty() {
-        Err(KernelError::NotBuilt)
-    } else {
-        Ok(object)
-    }
-}
 
 /// What to attach where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +61,7 @@ pub enum CountryScope {
 }
 
 impl KernelSettings {
-    fn flags(&self) -> u32 {
+    pub(super) fn flags(&self) -> u32 {
         let flag = |on: bool, flag: u32| if on { flag } else { 0 };
         flag(self.bans_on_guarded_ports, flag::BANS_ON_GUARDED_PORTS)
             | flag(self.pass_evasions, flag::PASS_EVASIONS)
@@ -185,7 +170,7 @@ impl KernelPlane {
         configure: bool,
         countries: Option<(&geo::Tables, &geo::Policy)>,
     ) -> Result<(Self, Events), KernelError> {
-        let object = program()?;
+        let object = loaded::program()?;
         preflight::privileged()?;
         preflight::has_btf()?;
         let interfaces = preflight::interfaces(&settings.interfaces)?;
@@ -199,7 +184,7 @@ impl KernelPlane {
         let mut state = State::default();
         let result = Loaded::new(object, &settings, (configure, countries), &mut state).and_then(
             |mut loaded| {
-                let program = xdp(&mut loaded.ebpf, PROGRAM)?;
+                let program = loaded.program()?;
                 for interface in &interfaces {
                     let attachment = attach::attach(program, pin_dir, interface, settings.mode)?;
                     state.attachments.push(attachment);
@@ -343,88 +328,15 @@ impl Blocklist for KernelPlane {
     }
 }
 
-/// The program and its maps in the kernel, attached to nothing yet.
-struct Loaded {
-    ebpf: Ebpf,
-    program_id: u32,
-    tables: Tables,
-    geo: GeoMaps,
-    cookies: CookieMap,
-    events: Events,
-    ours: OwnedFd,
-}
-
-impl Loaded {
-    fn new(
-        object: &[u8],
-        settings: &KernelSettings,
-        (configure, countries): (bool, Option<(&geo::Tables, &geo::Policy)>),
-        state: &mut State,
-    ) -> Result<Self, KernelError> {
-        let pin_dir = settings.pin_dir.as_path();
-        state.directory = !pin_dir.exists();
-        fs::create_dir_all(pin_dir)
-            .map_err(KernelError::io(format!("making {}", pin_dir.display())))?;
-        let ours = claim(pin_dir)?;
-        let mut loader = EbpfLoader::new();
-        for map in MAPS {
-            let pin = pin_dir.join(map);
-            if !pin.exists() {
-                state.pins.push(pin.clone());
-            }
-            loader.map_pin_path(map, pin);
-        }
-        let mut ebpf = loader.load(object).map_err(load_error)?;
-        let mut tables = Tables::take(&mut ebpf)?;
-        let mut geo = GeoMaps::take(&mut ebpf)?;
-        if let Some((tables, policy)) = countries {
-            // Before the configuration: it may switch them on in a program that is attached.
-            geo.set(tables, policy)?;
-        }
-        let cookies = CookieMap::take(&mut ebpf)?;
-        if configure {
-            // Before the program runs: it samples by what it finds here.
-            tables.configure(Config {
-                abi_version: ABI_VERSION,
-                event_sample: settings.event_sample,
-                diagnostics: u32::from(
-                    tracing::enabled!(target: LOG_TARGET, tracing::Level::DEBUG),
-                ),
-                flags: settings.flags(),
-            })?;
-            tables.guard(&settings.guarded_ports)?;
-            tables.limit(settings.limits)?;
-        }
-        let drops: RingBuf<_> = take_map(&mut ebpf, MAP_EVENTS)?;
-        let logger = EbpfLogger::init_with_logger(&mut ebpf, ToTracing).map_err(|error| {
-            KernelError::io("opening the program's log")(std::io::Error::other(error))
-        })?;
-        let events = Events::new(drops, logger)
-            .map_err(KernelError::io("waiting for the kernel's events"))?;
-        let program = xdp(&mut ebpf, PROGRAM)?;
-        load(program)?;
-        let info = program.info().map_err(|error| load_error(error.into()))?;
-        Ok(Self {
-            program_id: info.id(),
-            ebpf,
-            tables,
-            geo,
-            cookies,
-            events,
-            ours,
-        })
-    }
-}
-
 /// What is attached, and what goes when the plane ends: at first what the start made, so that a
 /// failed one leaves what was there; from [`KernelPlane::keep`] on, everything or nothing.
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     attachments: Vec<Attachment>,
     /// Pins that go.
-    pins: Vec<PathBuf>,
+    pub(super) pins: Vec<PathBuf>,
     /// Whether the pin directory goes, if it is empty.
-    directory: bool,
+    pub(super) directory: bool,
 }
 
 impl State {
@@ -459,39 +371,6 @@ pub(super) fn claim(pin_dir: &Path) -> Result<OwnedFd, KernelError> {
         }),
         Err(error) => Err(KernelError::io(doing())(error)),
     }
-}
-
-fn xdp<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, KernelError> {
-    let missing = || EbpfError::FileError {
-        path: name.into(),
-        error: std::io::Error::other("the embedded object has no such program"),
-    };
-    ebpf.program_mut(name)
-        .ok_or_else(|| load_error(missing()))?
-        .try_into()
-        .map_err(|error: ProgramError| load_error(error.into()))
-}
-
-/// The kernel gives up with EAGAIN when a signal comes while it verifies; that says nothing about
-/// the program.
-fn load(program: &mut Xdp) -> Result<(), KernelError> {
-    const ATTEMPTS: usize = 10;
-    let mut result = program.load();
-    for _ in 1..ATTEMPTS {
-        match &result {
-            Err(ProgramError::LoadError { io_error, .. })
-                if io_error.kind() == std::io::ErrorKind::WouldBlock =>
-            {
-                result = program.load();
-            }
-            _ => break,
-        }
-    }
-    result.map_err(|error| load_error(error.into()))
-}
-
-fn load_error(error: EbpfError) -> KernelError {
-    KernelError::Load(Box::new(error))
 }
 
 /// The maps are whole after every system call, so a panic elsewhere spoils nothing here.

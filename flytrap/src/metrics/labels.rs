@@ -53,7 +53,7 @@ impl ConnectionRefusal {
 
 /// Which kind of refusal a CONNECT met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoginRefusal {
+pub enum RefusalKind {
     /// No valid proof of the wallet's key: an offence.
     AuthFailed,
     /// A valid signature that no longer, not yet or not here counts.
@@ -66,7 +66,7 @@ pub enum LoginRefusal {
     Unavailable,
 }
 
-impl LoginRefusal {
+impl RefusalKind {
     /// Every kind.
     pub const ALL: [Self; 5] = [
         Self::AuthFailed,

@@ -6,7 +6,7 @@ use crate::types::TopicName;
 
 use super::property::Place;
 use super::reader::Reader;
-use super::{Frame, Limits, Malformed, PacketType, Properties, Qos, ReasonCode, Version};
+use super::{Frame, Malformed, PacketLimits, PacketType, Properties, Qos, ReasonCode, Version};
 
 /// The bits of the connect flags (3.1.2.3), shared with the encoder.
 pub(super) mod flag {
@@ -108,7 +108,7 @@ impl<'a> Connect<'a> {
     /// # Errors
     /// The frame is no CONNECT, asks for another version, or breaks a rule of section 3.1 or a
     /// limit.
-    pub fn decode(frame: &Frame<'a>, limits: &Limits) -> Result<Self, ConnectError> {
+    pub fn decode(frame: &Frame<'a>, limits: &PacketLimits) -> Result<Self, ConnectError> {
         frame.expect(PacketType::Connect)?;
         let mut reader = Reader::new(frame.body);
         let name = reader.text()?;
@@ -157,7 +157,7 @@ impl<'a> Will<'a> {
         reader: &mut Reader<'a>,
         version: Version,
         flags: u8,
-        limits: &Limits,
+        limits: &PacketLimits,
     ) -> Result<Self, Malformed> {
         let properties = Properties::read(reader, version, Place::WILL)?;
         if let Some(response) = properties.response_topic() {

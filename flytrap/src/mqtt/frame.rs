@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Limits, Malformed, Qos, ReasonCode, Sender, reader::varint};
+use super::{Malformed, PacketLimits, Qos, ReasonCode, Sender, reader::varint};
 
 /// What a packet is (2.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -153,12 +153,12 @@ pub(super) fn publish_qos(flags: u8) -> Result<Qos, Malformed> {
 ///
 /// # Errors
 /// A packet type that is reserved or not for this sender, wrong flags, an overlong or
-/// non-minimal remaining length, a packet larger than [`Limits::packet_bytes`] (as soon as its
+/// non-minimal remaining length, a packet larger than [`PacketLimits::packet_bytes`] (as soon as its
 /// length is known), a PINGREQ or PINGRESP with content.
 pub fn next_frame<'a>(
     input: &'a [u8],
     sender: Sender,
-    limits: &Limits,
+    limits: &PacketLimits,
 ) -> Result<Option<Frame<'a>>, Malformed> {
     let Some((&first, after_first)) = input.split_first() else {
         return Ok(None);

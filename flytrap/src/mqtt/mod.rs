@@ -4,7 +4,7 @@
 //! checks every rule that can be checked by looking at that one packet. What the decoder
 //! returns borrows from the buffer, so the original bytes ([`Frame::raw`]) can be forwarded
 //! as they were judged. Only SUBSCRIBE and UNSUBSCRIBE allocate, and not more than
-//! [`Limits::filters`] entries.
+//! [`PacketLimits::filters`] entries.
 //!
 //! Rules that need memory of earlier packets (topic aliases, packet ids in flight, a second
 //! CONNECT, the number of codes in a SUBACK) belong to the session. Two rules that the
@@ -97,7 +97,7 @@ pub enum Sender {
 
 /// How large things may be, beyond what MQTT itself bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct PacketLimits {
     /// The whole packet with its header, in bytes.
     pub packet_bytes: usize,
     /// A topic name or filter, in bytes; for `$share/group/filter` all of it.
@@ -108,7 +108,7 @@ pub struct Limits {
     pub filters: usize,
 }
 
-impl Limits {
+impl PacketLimits {
     fn exceeds(&self, text: &str, levels_of: &str) -> bool {
         let separators = levels_of.bytes().filter(|&byte| byte == b'/').count();
         text.len() > self.topic_bytes || separators >= self.topic_levels

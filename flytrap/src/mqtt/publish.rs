@@ -7,7 +7,9 @@ use crate::types::TopicName;
 use super::frame::publish_qos;
 use super::property::Place;
 use super::reader::Reader;
-use super::{Frame, Limits, Malformed, PacketType, Properties, PropertyId, Qos, Sender, Version};
+use super::{
+    Frame, Malformed, PacketLimits, PacketType, Properties, PropertyId, Qos, Sender, Version,
+};
 
 /// A message on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +39,7 @@ impl<'a> Publish<'a> {
         frame: &Frame<'a>,
         version: Version,
         sender: Sender,
-        limits: &Limits,
+        limits: &PacketLimits,
     ) -> Result<Self, Malformed> {
         const NO_TOPIC: Malformed =
             Malformed::protocol("a PUBLISH names its topic or a topic alias (3.3.2.3.4)");

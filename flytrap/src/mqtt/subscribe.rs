@@ -6,7 +6,7 @@ use crate::types::SubscriptionFilter;
 
 use super::property::Place;
 use super::reader::Reader;
-use super::{Frame, Limits, Malformed, PacketType, Properties, Qos, ReasonCode, Version};
+use super::{Frame, Malformed, PacketLimits, PacketType, Properties, Qos, ReasonCode, Version};
 
 const QOS: u8 = 0b0000_0011;
 const NO_LOCAL: u8 = 0b0000_0100;
@@ -31,14 +31,18 @@ pub struct Subscribe<'a> {
     pub packet_id: NonZeroU16,
     /// Its properties.
     pub properties: Properties<'a>,
-    /// At least one, at most [`Limits::filters`].
+    /// At least one, at most [`PacketLimits::filters`].
     pub requests: Vec<SubscribeRequest<'a>>,
 }
 
 impl<'a> Subscribe<'a> {
     /// # Errors
     /// The frame is no SUBSCRIBE or breaks a rule of section 3.8 or a limit.
-    pub fn decode(frame: &Frame<'a>, version: Version, limits: &Limits) -> Result<Self, Malformed> {
+    pub fn decode(
+        frame: &Frame<'a>,
+        version: Version,
+        limits: &PacketLimits,
+    ) -> Result<Self, Malformed> {
         frame.expect(PacketType::Subscribe)?;
         let mut reader = Reader::new(frame.body);
         let packet_id = reader.packet_id()?;
@@ -108,14 +112,18 @@ pub struct Unsubscribe<'a> {
     pub packet_id: NonZeroU16,
     /// Its properties.
     pub properties: Properties<'a>,
-    /// At least one, at most [`Limits::filters`]; each is valid and stands as it was written.
+    /// At least one, at most [`PacketLimits::filters`]; each is valid and stands as it was written.
     pub filters: Vec<&'a str>,
 }
 
 impl<'a> Unsubscribe<'a> {
     /// # Errors
     /// The frame is no UNSUBSCRIBE or breaks a rule of section 3.10 or a limit.
-    pub fn decode(frame: &Frame<'a>, version: Version, limits: &Limits) -> Result<Self, Malformed> {
+    pub fn decode(
+        frame: &Frame<'a>,
+        version: Version,
+        limits: &PacketLimits,
+    ) -> Result<Self, Malformed> {
         frame.expect(PacketType::Unsubscribe)?;
         let mut reader = Reader::new(frame.body);
         let packet_id = reader.packet_id()?;

@@ -33,16 +33,16 @@ use crate::types::Clock;
 
 /// One address to listen on.
 #[derive(Clone, Debug)]
-pub struct Listener {
+pub struct Endpoint {
     /// Where.
     pub bind: SocketAddr,
     /// `None`: plain TCP.
     pub tls: Option<Arc<ServerConfig>>,
 }
 
-/// Limits in time and number.
+/// What connections may take, in time and number.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// From accept to the end of the TLS handshake.
     pub tls_handshake_timeout: Duration,
     /// From there to the end of the CONNECT packet.
@@ -64,7 +64,7 @@ pub struct Surroundings {
     /// Settings of the sessions.
     pub session: Arc<session::Settings>,
     /// Limits in time and number.
-    pub limits: Limits,
+    pub limits: ConnectionLimits,
     /// The broker, `host:port`.
     pub upstream: Arc<str>,
     /// The policy in force.

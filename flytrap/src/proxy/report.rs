@@ -7,11 +7,10 @@ use std::time::Instant;
 use super::Surroundings;
 use crate::bans::{LiveSession, Standing};
 use crate::events::{
-    Deniable, Denied, LoginAccepted, LoginRefusal, LoginRefused, MalformedPacket, SessionEnded,
-    UpstreamFailed,
+    Denied, LoginAccepted, LoginRefused, MalformedPacket, RefusalKind, SessionEnded, UpstreamFailed,
 };
 use crate::metrics::SessionGuard;
-use crate::session::{Asked, Cause, Close, LoginRefusal as Refused, Note, Output};
+use crate::session::{Cause, Close, LoginRefusal, Note, Output};
 use crate::types::Principal;
 
 pub(super) struct Reporter {
@@ -81,14 +80,8 @@ impl Reporter {
                 let Some(Principal { wallet, client_id }) = principal else {
                     return;
                 };
-                let what = match asked {
-                    Asked::Publish => Deniable::Publish,
-                    Asked::Subscribe => Deniable::Subscribe,
-                    Asked::Delivery => Deniable::Delivery,
-                    Asked::Will => Deniable::Will,
-                };
                 Denied {
-                    what,
+                    asked: *asked,
                     wallet: *wallet,
                     client_id,
                     text,
@@ -110,12 +103,16 @@ impl Reporter {
         match &close.cause {
             Cause::Refused(why) => {
                 let kind = match why {
-                    Refused::AuthFailed(_) | Refused::NoCredentials => LoginRefusal::AuthFailed,
-                    Refused::TokenStale { .. } => LoginRefusal::TokenStale,
-                    Refused::NotAdmitted { .. } | Refused::Will { .. } => LoginRefusal::NotAdmitted,
-                    Refused::AuthenticationMethod | Refused::Version | Refused::ClientId => {
-                        LoginRefusal::Unsupported
+                    LoginRefusal::AuthFailed(_) | LoginRefusal::NoCredentials => {
+                        RefusalKind::AuthFailed
                     }
+                    LoginRefusal::TokenStale { .. } => RefusalKind::TokenStale,
+                    LoginRefusal::NotAdmitted { .. } | LoginRefusal::Will { .. } => {
+                        RefusalKind::NotAdmitted
+                    }
+                    LoginRefusal::AuthenticationMethod
+                    | LoginRefusal::Version
+                    | LoginRefusal::ClientId => RefusalKind::Unsupported,
                 };
                 LoginRefused {
                     peer,
@@ -138,7 +135,7 @@ impl Reporter {
             Cause::BrokerUnreachable(_) | Cause::BrokerEnded(_) | Cause::BrokerMalformed(_)
         );
         if by_broker && !logged_in {
-            let (kind, why) = (LoginRefusal::Unavailable, &close.cause);
+            let (kind, why) = (RefusalKind::Unavailable, &close.cause);
             LoginRefused {
                 peer,
                 wallet: principal.map(|principal| principal.wallet),

@@ -10,7 +10,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{ListenError, Listener, Surroundings, connection, listener};
+use super::{Endpoint, ListenError, Surroundings, connection, listener};
 
 /// How long to wait when accepting fails, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -29,11 +29,11 @@ pub struct Running {
 }
 
 impl Workers {
-    /// Binds all listeners for `workers` threads; nothing is accepted yet.
-    pub fn bind(listeners: &[Listener], workers: usize) -> Result<Self, ListenError> {
+    /// Binds all endpoints for `workers` threads; nothing is accepted yet.
+    pub fn bind(endpoints: &[Endpoint], workers: usize) -> Result<Self, ListenError> {
         let mut sockets: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
-        for one in listeners {
+        for one in endpoints {
             let acceptor = one
                 .tls
                 .as_ref()
@@ -48,7 +48,7 @@ impl Workers {
         Ok(Self { sockets, addresses })
     }
 
-    /// The addresses bound, in the order of the listeners.
+    /// The addresses bound, in the order of the endpoints.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }

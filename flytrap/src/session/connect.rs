@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use super::{
-    Asked, Cause, Close, Context, Denial, Identity, LoginRefusal, Note, Output, Phase, Session,
+    Cause, Close, Context, Denial, Identity, LoginRefusal, Note, Output, Phase, Session,
     WillTopics, fits,
 };
 use crate::identity::{self, Login, Proof, Refusal};
@@ -14,7 +14,7 @@ use crate::mqtt::{
 };
 use crate::offence::Offence;
 use crate::policy::{Decision, Why, decide};
-use crate::types::{Action, Principal, Wallet};
+use crate::types::{Action, Asked, Principal, Wallet};
 
 /// The user property that is set aside for tokens of clients without a password. Whatever it
 /// holds stays here.

@@ -1,11 +1,11 @@
 //! Packets of the broker, on their way to the client.
 
-use super::{Asked, Cause, Close, Context, Note, Output, Phase, Session};
+use super::{Cause, Close, Context, Note, Output, Phase, Session};
 use crate::mqtt::{
     Ack, AckType, Disconnect, Frame, Malformed, PacketType, Publish, Qos, ReasonCode, Sender,
     Version, encode, next_frame,
 };
-use crate::types::{Action, TopicName};
+use crate::types::{Action, Asked, TopicName};
 
 impl Session {
     /// Judges the whole packets in `input` and returns how many bytes they were.

@@ -1,10 +1,11 @@
 //! Packets of the client, on their way to the broker.
 
-use super::{Asked, Cause, Close, Context, DeniedPublish, Note, Output, Phase, Session};
+use super::{Cause, Close, Context, DeniedPublish, Note, Output, Phase, Session};
 use crate::mqtt::{
-    Ack, AckType, Disconnect, Frame, Limits, Malformed, PacketType, Publish, Qos, ReasonCode,
+    Ack, AckType, Disconnect, Frame, Malformed, PacketLimits, PacketType, Publish, Qos, ReasonCode,
     Sender, Subscribe, Unsubscribe, Version, encode, next_frame,
 };
+use crate::types::Asked;
 
 impl Session {
     /// Judges the whole packets in `input` and returns how many bytes they were. After the
@@ -35,7 +36,7 @@ impl Session {
         let mut rest = input;
         while self.phase != Phase::AwaitConnack {
             let limits = match self.phase {
-                Phase::AwaitConnect => Limits {
+                Phase::AwaitConnect => PacketLimits {
                     packet_bytes: self.settings.connect_bytes,
                     ..self.settings.limits
                 },

@@ -21,11 +21,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use outcome::{Asked, Cause, Close, Denial, LoginRefusal, Note, Output};
+pub use outcome::{Cause, Close, Denial, LoginRefusal, Note, Output};
 
 use crate::identity::LoginRules;
 use crate::mqtt::encode::TooLong;
-use crate::mqtt::{Limits, Malformed, PacketType, Version, encode};
+use crate::mqtt::{Malformed, PacketLimits, PacketType, Version, encode};
 use crate::policy::Snapshot;
 use crate::types::{Deployment, Principal, UnixTime};
 
@@ -37,7 +37,7 @@ pub struct Settings {
     /// How old, how early and how long-lived a token may be.
     pub login: LoginRules,
     /// Sizes that packets and topics must keep to.
-    pub limits: Limits,
+    pub limits: PacketLimits,
     /// The largest CONNECT that is read, in bytes.
     pub connect_bytes: usize,
     /// The most filters one session may hold.

@@ -6,7 +6,7 @@ use crate::identity::{Fault, Staleness};
 use crate::mqtt::{Malformed, Version};
 use crate::offence::Offence;
 use crate::policy::DenyReason;
-use crate::types::Wallet;
+use crate::types::{Asked, Wallet};
 
 /// What came of a step: bytes for both sides, notes, and counts.
 #[derive(Debug, Default)]
@@ -48,19 +48,6 @@ pub enum Note {
         /// Why.
         reason: Denial,
     },
-}
-
-/// What a principal asked for, or what was about to be done for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// To publish.
-    Publish,
-    /// To subscribe.
-    Subscribe,
-    /// To be delivered a message.
-    Delivery,
-    /// To leave a will.
-    Will,
 }
 
 /// Why something was denied.

@@ -3,11 +3,12 @@
 
 use std::num::NonZeroU16;
 
-use super::{Asked, Close, Context, Denial, Note, Output, PendingAnswer, Session, fits};
+use super::{Close, Context, Denial, Note, Output, PendingAnswer, Session, fits};
 use crate::mqtt::{
     Frame, Malformed, PacketType, ReasonCode, Suback, Subscribe, Unsuback, Unsubscribe, Version,
     encode, return_code,
 };
+use crate::types::Asked;
 
 /// The most SUBSCRIBE and UNSUBSCRIBE packets that may wait for the broker's answer at once.
 const MOST_PENDING: usize = 64;

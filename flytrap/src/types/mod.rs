@@ -50,3 +50,16 @@ pub enum Action<'a> {
     /// Be delivered a message of a topic.
     Receive(TopicName<'a>),
 }
+
+/// What can be denied within a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A message of the client to the broker.
+    Publish,
+    /// A topic filter of the client.
+    Subscribe,
+    /// A message of the broker to the client.
+    Delivery,
+    /// The will that the client's CONNECT carries.
+    Will,
+}

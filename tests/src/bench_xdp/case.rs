@@ -13,7 +13,9 @@ use flytrap_common::abi::PROGRAM;
 
 use super::median;
 use super::report::{Figure, Table};
-use super::rig::{DROP, Rig, SOURCES, Spoofer, nanoseconds, packet, timed};
+use super::rig::{SOURCES, nanoseconds, timed};
+use super::spoofer::{Spoofer, packet};
+use crate::lab::rig::{Rig, XDP_DROP};
 
 /// Packets in a round: fewer than there are sources, so that none comes twice.
 const PACKETS: u32 = 200_000;
@@ -46,7 +48,7 @@ impl<'a> Case<'a> {
     ) -> Self {
         let run = move |repeat| {
             let before = count(rig, counted)?;
-            let result = nanoseconds(rig.program(name)?, &frame, verdict, repeat)?;
+            let result = nanoseconds(rig.programs.named(name)?, &frame, verdict, repeat)?;
             let seen = count(rig, counted)? - before;
             ensure!(
                 counted.is_none() || seen == u64::from(repeat),
@@ -67,7 +69,7 @@ impl<'a> Case<'a> {
     ) -> Self {
         let run = move |repeat: u32| {
             let before = rig.counted(counted)?;
-            let result = nanoseconds(rig.program(PROGRAM)?, &frame, DROP, repeat)?;
+            let result = nanoseconds(rig.programs.named(PROGRAM)?, &frame, XDP_DROP, repeat)?;
             let seen = rig.counted(counted)? - before;
             ensure!(
                 seen + 10 > u64::from(repeat),

@@ -5,16 +5,22 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use flytrap::geo::{Country, Policy, Tables};
-use flytrap::kernel::{CountryScope, Limit, Limits, Mode, VerdictReason};
+use flytrap::kernel::{CountryScope, Limit, Limits, VerdictReason};
 use flytrap::types::Prefix;
 use flytrap_common::abi::{EMPTY_PROGRAM, GEO_PROGRAM, PROGRAM};
+use flytrap_common::packet::EXTENSION_HEADERS;
 
 use super::case::{Case, table};
 use super::report::{Figure, Requirement, Table};
-use super::rig::{DROP, PASS, Rig, SOURCES, Spoofer, XdpFilter, far_syn, nanoseconds, packet, syn};
-use super::sources::{Random, banned4, banned6, in_ranges, random4, random6};
+use super::rig::{SOURCES, ban, nanoseconds, rig};
+use super::sources::{banned4, banned6, in_ranges, random4, random6};
+use super::spoofer::{Spoofer, packet};
+use super::xdp_filter::XdpFilter;
 use super::{SENDER_CPU, pin_to};
+use crate::lab::frame::{IPV6, SYN, TCP, destination_options, ethernet, ipv6, segment, tcp};
 use crate::lab::geo::Row;
+use crate::lab::numbers::Numbers;
+use crate::lab::rig::{Rig, XDP_DROP, XDP_PASS};
 
 /// The bans of a busy site, and as many as fit.
 const FEW: u32 = 1_000;
@@ -22,6 +28,7 @@ const FEW: u32 = 1_000;
 const MANY: u32 = 1 << 20;
 /// New connections each second, and at once: more than the benchmark opens.
 const PLENTY: u32 = 1_000_000;
+const GUARDED: u16 = 1_883;
 
 const fn requirement(figure: &'static str, to: &'static str, must: f64, aim: f64) -> Requirement {
     Requirement {
@@ -74,18 +81,24 @@ pub struct Countries<'a> {
 impl Programs {
     fn load(object: &Path, countries: &Countries<'_>) -> Result<Self> {
         let banning = |rig: Rig, bans| {
-            rig.ban((0..bans).map(|each| Prefix::covering(banned4(each).into(), 32)))?;
-            rig.ban((0..bans).map(|each| Prefix::covering(banned6(each).into(), 64)))?;
+            ban(
+                &rig,
+                (0..bans).map(|each| Prefix::covering(banned4(each).into(), 32)),
+            )?;
+            ban(
+                &rig,
+                (0..bans).map(|each| Prefix::covering(banned6(each).into(), 64)),
+            )?;
             anyhow::Ok(rig)
         };
-        let few = banning(Rig::new(&[], Mode::Native)?, FEW)?;
-        let many = banning(Rig::new(&[], Mode::Native)?, MANY)?;
+        let few = banning(rig(|_| ())?, FEW)?;
+        let many = banning(rig(|_| ())?, MANY)?;
         let kept_out: Country = "XK".parse()?;
         let limited = |source, total| Limits {
             source: Limit::per_second(source, source),
             total: Limit::per_second(total, total),
         };
-        let full = Rig::with(&[], Mode::Native, |settings| {
+        let full = rig(|settings| {
             settings.countries = Some(CountryScope::Host);
             settings.limits = limited(PLENTY, PLENTY);
         })?;
@@ -95,13 +108,13 @@ impl Programs {
             ..Policy::default()
         })?;
         let full = banning(full, MANY)?;
-        let tight = Rig::with(&[], Mode::Native, |settings| {
+        let tight = rig(|settings| {
             settings.limits = limited(1, PLENTY);
         })?;
 
-        let random4: Vec<IpAddr> = Random(4).take(SOURCES).map(random4).collect();
-        let random6: Vec<IpAddr> = Random(6).take(SOURCES).map(random6).collect();
-        let banned: Vec<IpAddr> = Random(5)
+        let random4: Vec<IpAddr> = Numbers(4).take(SOURCES).map(random4).collect();
+        let random6: Vec<IpAddr> = Numbers(6).take(SOURCES).map(random6).collect();
+        let banned: Vec<IpAddr> = Numbers(5)
             .take(SOURCES)
             .filter_map(|number| Some(banned4(u32::try_from(number >> 44).ok()?).into()))
             .collect();
@@ -112,7 +125,7 @@ impl Programs {
             .find(|(start, _, country)| start.is_ipv4() && *country == kept_out)
             .context("no row of the country that is kept out")?;
         let spoofer = |sources: &[IpAddr], rig: &Rig, name| {
-            Spoofer::in_front_of(object, sources, rig.program(name)?)
+            Spoofer::in_front_of(object, sources, rig.programs.named(name)?)
         };
         let listed: Vec<Ipv4Addr> = (0..FEW).map(banned4).collect();
         Ok(Self {
@@ -159,7 +172,7 @@ fn beside(peer: &XdpFilter) -> Case<'_> {
     let frame = packet(banned4(7).into());
     let run = move |repeat| {
         let before = peer.dropped()?;
-        let result = nanoseconds(peer.program()?, &frame, DROP, repeat)?;
+        let result = nanoseconds(peer.program()?, &frame, XDP_DROP, repeat)?;
         let seen = peer.dropped()? - before;
         ensure!(
             seen == u64::from(repeat),
@@ -179,20 +192,20 @@ fn cases(all: &Programs) -> Vec<Case<'_>> {
     let Programs { few, many, .. } = all;
     let empty = (few, EMPTY_PROGRAM);
     let flytrap = (few, PROGRAM);
-    let passed = (PASS, Some(VerdictReason::Pass));
-    let exempt = (PASS, Some(VerdictReason::PassAllowlisted));
-    let other = (PASS, Some(VerdictReason::PassNotIp));
-    let dropped = (DROP, Some(VerdictReason::DropByHand));
-    let missed = (many, PASS, Some(VerdictReason::Pass));
-    let caught = (many, DROP, Some(VerdictReason::DropByHand));
-    let spoof = (few, PASS, None);
+    let passed = (XDP_PASS, Some(VerdictReason::Pass));
+    let exempt = (XDP_PASS, Some(VerdictReason::PassAllowlisted));
+    let other = (XDP_PASS, Some(VerdictReason::PassNotIp));
+    let dropped = (XDP_DROP, Some(VerdictReason::DropByHand));
+    let missed = (many, XDP_PASS, Some(VerdictReason::Pass));
+    let caught = (many, XDP_DROP, Some(VerdictReason::DropByHand));
+    let spoof = (few, XDP_PASS, None);
     vec![
         Case::fixed(
             "empty",
             "an empty program",
             empty,
             packet(any4),
-            (PASS, None),
+            (XDP_PASS, None),
         ),
         Case::spoofed(
             "spoof-v4",
@@ -267,7 +280,7 @@ fn more_cases(all: &Programs) -> Vec<Case<'_>> {
     let any4: IpAddr = Ipv4Addr::new(192, 0, 2, 9).into();
     let any6 = Ipv6Addr::new(0x2400, 0xdb8, 0, 0, 0, 0, 0, 9);
     let Programs { full, tight, .. } = all;
-    let passed = (PASS, Some(VerdictReason::Pass));
+    let passed = (XDP_PASS, Some(VerdictReason::Pass));
     vec![
         Case::country(
             "country-v4",
@@ -281,34 +294,34 @@ fn more_cases(all: &Programs) -> Vec<Case<'_>> {
             "drop: one IPv4 source of a country that is kept out, 1,048,576 bans",
             (full, PROGRAM),
             packet(all.kept_out),
-            (DROP, Some(VerdictReason::DropCountry)),
+            (XDP_DROP, Some(VerdictReason::DropCountry)),
         ),
         Case::spoofed(
             "full-v4",
             "pass: random IPv4 ranges, 1,048,576 bans, countries, limits on",
             &all.full4,
             any4,
-            (full, PASS, Some(VerdictReason::Pass)),
+            (full, XDP_PASS, Some(VerdictReason::Pass)),
         ),
         Case::spoofed(
             "full-v6",
             "pass: random IPv6 ranges, the same",
             &all.full6,
             any6.into(),
-            (full, PASS, Some(VerdictReason::Pass)),
+            (full, XDP_PASS, Some(VerdictReason::Pass)),
         ),
         Case::fixed(
             "syn-v4",
             "pass: a SYN to a guarded port, under both limits; IPv4",
             (full, PROGRAM),
-            syn(any4),
+            tcp(any4, GUARDED, SYN),
             passed,
         ),
         Case::mostly(
             "limit",
             "drop: a SYN over the limit of its source; IPv4",
             tight,
-            syn(any4),
+            tcp(any4, GUARDED, SYN),
             VerdictReason::DropSourceLimit,
         ),
         Case::fixed(
@@ -319,6 +332,13 @@ fn more_cases(all: &Programs) -> Vec<Case<'_>> {
             passed,
         ),
     ]
+}
+
+/// The longest way to a SYN: two tags, and all the extension headers that are followed.
+fn far_syn(source: Ipv6Addr) -> Vec<u8> {
+    let chain = vec![destination_options(); EXTENSION_HEADERS];
+    let packet = ipv6(source, &chain, TCP, &segment(GUARDED, SYN));
+    ethernet(&[0x88a8, 0x8100], IPV6, &packet)
 }
 
 fn arp() -> Vec<u8> {

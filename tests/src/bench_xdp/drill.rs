@@ -17,10 +17,11 @@ use rustix::process::nice;
 
 use super::flood::{installed, napi_threads, shell};
 use super::report::{Figure, Requirement, Table};
-use super::rig::{SOURCES, Spoofer, packet};
-use super::sources::Random;
+use super::rig::SOURCES;
+use super::spoofer::{Spoofer, packet};
 use super::{RECEIVER_CPU, SENDER_CPU, median, pin_to};
 use crate::lab::netns::{DEVICES_LINK, Namespace, Net, Place};
+use crate::lab::numbers::Numbers;
 use crate::lab::packet::Version;
 use crate::lab::story::World;
 use crate::lab::wait_for;
@@ -298,7 +299,7 @@ impl Stack {
         let index = shell(&attackers, "ip -o link show peer")?;
         let index = index.split(':').next().context("no interface index")?;
         let addresses: Vec<Ipv4Addr> = self::attackers().collect();
-        let sources: Vec<IpAddr> = Random(19)
+        let sources: Vec<IpAddr> = Numbers(19)
             .filter_map(|number| {
                 let at = usize::try_from(number >> 32).ok()? % addresses.len();
                 addresses.get(at).copied().map(IpAddr::from)

@@ -11,16 +11,19 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use flytrap::kernel::{Mode, VerdictReason};
+use flytrap::kernel::VerdictReason;
 use flytrap::types::Prefix;
 use rustix::process::Pid;
 
 use super::report::{Figure, Requirement, Table};
-use super::rig::{Rig, SOURCES, Spoofer, XdpFilter, packet};
-use super::sources::Random;
+use super::rig::{SOURCES, ban, rig};
+use super::spoofer::{Spoofer, packet};
+use super::xdp_filter::XdpFilter;
 use super::{RECEIVER_CPU, SENDER_CPU, pin_to};
 use crate::lab::netns::{Namespace, Place};
+use crate::lab::numbers::Numbers;
 use crate::lab::process::must;
+use crate::lab::rig::Rig;
 use crate::lab::{directory, wait_for};
 
 /// Bans in every filter.
@@ -166,7 +169,7 @@ impl Lane {
         let index = shell(&sender, &format!("ip -o link show {peer}"))?;
         let index = index.split(':').next().context("no interface index")?;
         let addresses: Vec<IpAddr> = banned().map(IpAddr::from).collect();
-        let spread = Random(9).take(SOURCES).filter_map(|number| {
+        let spread = Numbers(9).take(SOURCES).filter_map(|number| {
             let index = usize::try_from(number >> 32).ok()? % addresses.len();
             addresses.get(index).copied()
         });
@@ -218,8 +221,12 @@ impl Filter {
         };
         Ok(Some(match id {
             "flood-flytrap" => {
-                let rig = place.run(|| Rig::new(&[link.to_owned()], Mode::Native))?;
-                rig.ban(banned().map(|address| Prefix::covering(address.into(), 32)))?;
+                let rig =
+                    place.run(|| rig(|settings| settings.interfaces = vec![link.to_owned()]))?;
+                ban(
+                    &rig,
+                    banned().map(|address| Prefix::covering(address.into(), 32)),
+                )?;
                 let id = rig.plane.status().program_id;
                 attached(place, link, id)?;
                 Self::FlyTrap(Box::new(rig))

@@ -5,10 +5,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 use flytrap::geo::{Database, Tables};
-use flytrap::kernel::Mode;
 
 use super::report::{Figure, Requirement, Table};
-use super::rig::Rig;
+use super::rig::rig;
 use crate::lab::directory;
 use crate::lab::geo::{Row, database, rows};
 
@@ -33,7 +32,7 @@ pub fn measure(rows: &[Row], rounds: u32) -> Result<(Table, Tables)> {
     let files = directory()?;
     let file = files.path().join("countries.mmdb");
     std::fs::write(&file, database(rows)?)?;
-    let rig = Rig::new(&[], Mode::Native)?;
+    let rig = rig(|_| ())?;
     let [mut read, mut built, mut set, mut whole] = [const { Vec::new() }; 4];
     let mut tables = None;
     for _ in 0..rounds {

@@ -8,6 +8,8 @@ pub mod geo;
 pub mod report;
 pub mod rig;
 mod sources;
+mod spoofer;
+mod xdp_filter;
 
 use anyhow::Result;
 use rustix::thread::{CpuSet, sched_setaffinity};

@@ -6,21 +6,7 @@ use flytrap::geo::Country;
 
 use super::rig::SOURCES;
 use crate::lab::geo::Row;
-
-/// Pseudo-random numbers, the same in every run (splitmix64).
-pub(super) struct Random(pub u64);
-
-impl Iterator for Random {
-    type Item = u64;
-
-    fn next(&mut self) -> Option<u64> {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Some(mixed ^ (mixed >> 31))
-    }
-}
+use crate::lab::numbers::Numbers;
 
 /// The `number`th banned IPv4 address: spread over 224.0.0.0/3, where no random source is.
 pub(super) fn banned4(number: u32) -> Ipv4Addr {
@@ -60,7 +46,7 @@ pub(super) fn in_ranges(rows: &[Row], ipv4: bool, not: Country) -> Vec<IpAddr> {
         let allowed = matches!(start, IpAddr::V4(start) if start.octets().starts_with(&[10]));
         (start.is_ipv4() == ipv4 && *country != not && !allowed).then_some(*start)
     };
-    Random(if ipv4 { 14 } else { 16 })
+    Numbers(if ipv4 { 14 } else { 16 })
         .filter_map(row)
         .take(SOURCES)
         .collect()
@@ -72,7 +58,7 @@ mod tests {
 
     #[test]
     fn no_random_source_is_banned_or_allowlisted() {
-        for number in Random(4).take(10_000) {
+        for number in Numbers(4).take(10_000) {
             let IpAddr::V4(address) = random4(number) else {
                 continue;
             };

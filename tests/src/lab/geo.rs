@@ -9,27 +9,10 @@ use flytrap::geo::Country;
 use maxminddb_writer::Database;
 use maxminddb_writer::metadata::IpVersion;
 
+use super::numbers::Numbers;
+
 /// A prefix and its country.
 pub type Row = (IpAddr, u8, Country);
-
-/// A sequence that is the same for the same seed: `SplitMix64`.
-pub struct Numbers(pub u64);
-
-impl Numbers {
-    /// The next one, below `bound`.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-
-    /// Between both, these included.
-    fn bits(&mut self, least: u8, most: u8) -> u8 {
-        let more = self.below(u64::from(most - least) + 1);
-        least + u8::try_from(more).unwrap_or(0)
-    }
-}
 
 /// Some `count` prefixes of each family, disjoint and ascending within it. IPv4: most /16s belong
 /// to one country, the others to many, some down to single addresses. IPv6: allocations of /32 to

@@ -7,9 +7,11 @@
 pub mod broker;
 pub mod client;
 pub mod drill;
+pub mod frame;
 pub mod gateway;
 pub mod geo;
 pub mod netns;
+pub mod numbers;
 pub mod packet;
 pub mod pki;
 pub mod process;

@@ -16,11 +16,16 @@ impl Version {
     /// Both.
     pub const ALL: [Self; 2] = [Self::V311, Self::V5];
 
-    fn level(self) -> u8 {
+    /// What differs between the two: mostly the code of a refusal.
+    pub fn pick(self, v311: u8, v5: u8) -> u8 {
         match self {
-            Self::V311 => 4,
-            Self::V5 => 5,
+            Self::V311 => v311,
+            Self::V5 => v5,
         }
+    }
+
+    fn level(self) -> u8 {
+        self.pick(4, 5)
     }
 
     /// No properties: nothing in 3.1.1, a length of 0 in 5.

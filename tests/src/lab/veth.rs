@@ -21,14 +21,15 @@ use std::time::{Duration, Instant};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use flytrap::kernel::{
-    Blocklist, KernelBan, KernelError, KernelPlane, KernelSettings, Limits, Mode, VerdictReason,
-    program,
+    Blocklist, KernelBan, KernelError, KernelPlane, KernelSettings, VerdictReason, program,
 };
 use flytrap_common::abi::{EMPTY_PROGRAM, reason};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketType};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::runtime::Builder;
+
+use super::rig;
 
 /// Longer than any test.
 pub const HOUR: Duration = Duration::from_hours(1);
@@ -93,19 +94,11 @@ impl Lab {
         ip(&format!("-n {} link set {there} up", self.devices));
     }
 
-    /// Native mode, nothing reported, and what is in force outlives the plane.
+    /// Those of the rig, on interfaces.
     pub fn settings(&self, interfaces: &[&str]) -> KernelSettings {
         KernelSettings {
             interfaces: interfaces.iter().map(ToString::to_string).collect(),
-            mode: Mode::Native,
-            pin_dir: self.pin_dir.clone(),
-            detach_on_exit: false,
-            event_sample: 0,
-            guarded_ports: vec![1883],
-            bans_on_guarded_ports: false,
-            pass_evasions: false,
-            countries: None,
-            limits: Limits::NONE,
+            ..rig::settings(self.pin_dir.clone())
         }
     }
 

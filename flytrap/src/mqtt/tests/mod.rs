@@ -8,7 +8,7 @@ mod second_opinion;
 
 use super::*;
 
-pub(super) const LIMITS: Limits = Limits {
+pub(super) const LIMITS: PacketLimits = PacketLimits {
     packet_bytes: 4096,
     topic_bytes: 64,
     topic_levels: 8,

@@ -384,7 +384,7 @@ fn packets_without_content() {
 /// The length of the length changes at 128, 16,384 and 2,097,152 bytes.
 #[test]
 fn lengths_at_their_borders() {
-    let limits = Limits {
+    let limits = PacketLimits {
         packet_bytes: usize::MAX,
         ..LIMITS
     };

@@ -3,7 +3,8 @@
 use super::world::*;
 use crate::mqtt::{Ack, AckType, PacketType, Property, Qos, ReasonCode, Sender, Version, encode};
 use crate::offence::Offence;
-use crate::session::{Asked, Cause, Close, Denial, DeniedPublish, Note, Settings};
+use crate::session::{Cause, Close, Denial, DeniedPublish, Note, Settings};
+use crate::types::Asked;
 
 const ALL_QOS: [Qos; 3] = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
 

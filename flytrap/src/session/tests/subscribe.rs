@@ -3,7 +3,8 @@
 use super::world::*;
 use crate::mqtt::{PacketType, Sender, Subscribe, Unsubscribe, Version, encode};
 use crate::offence::Offence;
-use crate::session::{Asked, Denial, Note};
+use crate::session::{Denial, Note};
+use crate::types::Asked;
 
 fn suback(version: Version, packet_id: u16, reasons: &[u8]) -> Vec<u8> {
     let mut packet = Vec::new();

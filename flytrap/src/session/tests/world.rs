@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::identity::{Algorithm, ClientScope, LoginRules, Request, Signer, create_keystore, mint};
 use crate::mqtt::encode::{self, ConnectOut};
-use crate::mqtt::{Frame, Limits, Property, Publish, Qos, Sender, Version, next_frame};
+use crate::mqtt::{Frame, PacketLimits, Property, Publish, Qos, Sender, Version, next_frame};
 use crate::policy::{Admit, Snapshot, SnapshotBuilder};
 use crate::session::{
     BrokerAccount, Cause, Close, Context, DeniedPublish, Output, Phase, Session, Settings,
@@ -94,7 +94,7 @@ pub(super) fn settings() -> Settings {
             max_lifetime: 86_400,
             max_lifetime_bound: 86_400,
         },
-        limits: Limits {
+        limits: PacketLimits {
             packet_bytes: 4_096,
             topic_bytes: 256,
             topic_levels: 16,
