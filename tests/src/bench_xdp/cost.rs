@@ -155,9 +155,9 @@ pub fn measure(object: &Path, countries: &Countries<'_>, rounds: u32) -> Result<
     let mut cases = cases(&programs);
     cases.extend(more_cases(&programs));
     cases.extend(programs.peer.as_ref().map(beside));
-    for round in 0..=rounds {
+    for _ in 0..rounds {
         for case in &mut cases {
-            case.round(round > 0)?;
+            case.round()?;
         }
     }
     let mut table = table(&cases);
