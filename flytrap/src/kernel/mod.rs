@@ -8,6 +8,7 @@ mod allowlist;
 mod attach;
 mod ban_tables;
 mod cookies;
+mod driver;
 mod error;
 mod events;
 mod filter;
@@ -24,6 +25,7 @@ mod tables;
 use std::time::Duration;
 
 pub use cookies::CookieState;
+pub use driver::{InterfaceState, interface};
 pub use error::KernelError;
 pub use events::{DropEvent, Events};
 pub use flytrap_common::abi::{EXACT_BANS, Limits, Outcome as VerdictReason, PREFIX_BANS};
@@ -33,7 +35,7 @@ pub use pins::{AttachedProgram, Detached, Pinned, counters as pinned_counters, d
 pub use plane::{
     CountryScope, InterfaceStatus, KernelPlane, KernelSettings, KernelStatus, program,
 };
-
+pub use preflight::{bpffs_mounted, has_btf, may_send_raw, privileged};
 pub use sysctl::SettingBack;
 
 use crate::types::Prefix;
