@@ -7,6 +7,7 @@
 mod allowlist;
 mod attach;
 mod ban_tables;
+mod closed;
 mod cookies;
 mod driver;
 mod error;

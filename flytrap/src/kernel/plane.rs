@@ -199,9 +199,9 @@ impl KernelPlane {
         let mut state = State::default();
         let result = Loaded::new(object, &settings, (configure, countries), &mut state).and_then(
             |mut loaded| {
-                let program = xdp(&mut loaded.ebpf, PROGRAM)?;
                 for interface in &interfaces {
-                    let attachment = attach::attach(program, pin_dir, interface, settings.mode)?;
+                    let ebpf = &mut loaded.ebpf;
+                    let attachment = attach::attach(ebpf, pin_dir, interface, settings.mode)?;
                     state.attachments.push(attachment);
                 }
                 Ok(loaded)
@@ -461,7 +461,7 @@ pub(super) fn claim(pin_dir: &Path) -> Result<OwnedFd, KernelError> {
     }
 }
 
-fn xdp<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, KernelError> {
+pub(super) fn xdp<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, KernelError> {
     let missing = || EbpfError::FileError {
         path: name.into(),
         error: std::io::Error::other("the embedded object has no such program"),
