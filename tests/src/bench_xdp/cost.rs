@@ -11,6 +11,7 @@ use flytrap_common::abi::{EMPTY_PROGRAM, GEO_PROGRAM, PROGRAM};
 
 use super::case::{Case, table};
 use super::report::{Figure, Requirement, Table};
+use super::restore::{self, Restorer, SENT_BACK};
 use super::rig::{DROP, PASS, Rig, SOURCES, Spoofer, XdpFilter, far_syn, nanoseconds, packet, syn};
 use super::sources::{Random, banned4, banned6, in_ranges, random4, random6};
 use super::{SENDER_CPU, pin_to};
@@ -22,6 +23,9 @@ const FEW: u32 = 1_000;
 const MANY: u32 = 1 << 20;
 /// New connections each second, and at once: more than the benchmark opens.
 const PLENTY: u32 = 1_000_000;
+
+const ANY4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9));
+const ANY6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9));
 
 const fn requirement(figure: &'static str, to: &'static str, must: f64, aim: f64) -> Requirement {
     Requirement {
@@ -49,6 +53,8 @@ struct Programs {
     full: Rig,
     /// With a limit that lets nobody in.
     tight: Rig,
+    /// With a total limit that lets nobody in, and SYN cookies.
+    answering: Rig,
     /// In a country that is kept out.
     kept_out: IpAddr,
     empty4: Spoofer,
@@ -60,6 +66,10 @@ struct Programs {
     full6: Spoofer,
     country4: Spoofer,
     country6: Spoofer,
+    restored4: Restorer,
+    restored6: Restorer,
+    answered4: Restorer,
+    answered6: Restorer,
     peer: Option<XdpFilter>,
 }
 
@@ -114,6 +124,10 @@ impl Programs {
         let spoofer = |sources: &[IpAddr], rig: &Rig, name| {
             Spoofer::in_front_of(object, sources, rig.program(name)?)
         };
+        let answering = restore::answering()?;
+        let restorer = |from: IpAddr, rig: &Rig, name| {
+            Restorer::in_front_of(object, restore::syn(from), rig.program(name)?)
+        };
         let listed: Vec<Ipv4Addr> = (0..FEW).map(banned4).collect();
         Ok(Self {
             empty4: spoofer(&random4, &few, EMPTY_PROGRAM)?,
@@ -125,6 +139,11 @@ impl Programs {
             full6: spoofer(&ranges6, &full, PROGRAM)?,
             country4: spoofer(&ranges4, &full, GEO_PROGRAM)?,
             country6: spoofer(&ranges6, &full, GEO_PROGRAM)?,
+            restored4: restorer(ANY4, &few, EMPTY_PROGRAM)?,
+            restored6: restorer(ANY6, &few, EMPTY_PROGRAM)?,
+            answered4: restorer(ANY4, &answering, PROGRAM)?,
+            answered6: restorer(ANY6, &answering, PROGRAM)?,
+            answering,
             kept_out: *kept_out,
             few,
             many,
@@ -141,6 +160,7 @@ pub fn measure(object: &Path, countries: &Countries<'_>, rounds: u32) -> Result<
     let programs = Programs::load(object, countries)?;
     let mut cases = cases(&programs);
     cases.extend(more_cases(&programs));
+    cases.extend(answers(&programs));
     cases.extend(programs.peer.as_ref().map(beside));
     for round in 0..=rounds {
         for case in &mut cases {
@@ -172,8 +192,7 @@ fn beside(peer: &XdpFilter) -> Case<'_> {
 }
 
 fn cases(all: &Programs) -> Vec<Case<'_>> {
-    let any4: IpAddr = Ipv4Addr::new(192, 0, 2, 9).into();
-    let any6: IpAddr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9).into();
+    let (any4, any6) = (ANY4, ANY6);
     let allowed: IpAddr = Ipv4Addr::new(10, 3, 0, 1).into();
     let (hit, hit6): (IpAddr, IpAddr) = (banned4(7).into(), banned6(7).into());
     let Programs { few, many, .. } = all;
@@ -264,7 +283,7 @@ fn cases(all: &Programs) -> Vec<Case<'_>> {
 
 /// Countries, limits, and the longest way through.
 fn more_cases(all: &Programs) -> Vec<Case<'_>> {
-    let any4: IpAddr = Ipv4Addr::new(192, 0, 2, 9).into();
+    let any4 = ANY4;
     let any6 = Ipv6Addr::new(0x2400, 0xdb8, 0, 0, 0, 0, 0, 9);
     let Programs { full, tight, .. } = all;
     let passed = (PASS, Some(VerdictReason::Pass));
@@ -318,6 +337,29 @@ fn more_cases(all: &Programs) -> Vec<Case<'_>> {
             far_syn(any6),
             passed,
         ),
+    ]
+}
+
+/// SYN cookies.
+fn answers(all: &Programs) -> Vec<Case<'_>> {
+    let empty = (&all.few, PASS, None);
+    let answer = Some(VerdictReason::AnswerCookie);
+    let sent = (&all.answering, SENT_BACK, answer);
+    vec![
+        Case::restored(
+            "restore-v4",
+            "writing a SYN anew, then the empty program; IPv4",
+            &all.restored4,
+            empty,
+        ),
+        Case::restored("restore-v6", "the same; IPv6", &all.restored6, empty),
+        Case::restored(
+            "cookie-v4",
+            "answer: a SYN over the limit of all together, with a cookie; IPv4",
+            &all.answered4,
+            sent,
+        ),
+        Case::restored("cookie-v6", "the same; IPv6", &all.answered6, sent),
     ]
 }
 

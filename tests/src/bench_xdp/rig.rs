@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use aya::maps::{Array, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues, ProgramArray};
+use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues, ProgramArray};
 use aya::programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use etherparse::PacketBuilder;
@@ -93,6 +93,12 @@ impl Rig {
         xdp(&self.ebpf, name)
     }
 
+    /// One of the maps.
+    pub(super) fn map(&mut self, name: &str) -> Result<&mut Map> {
+        let map = self.ebpf.map_mut(name);
+        map.with_context(|| format!("no map {name}"))
+    }
+
     /// Bans these by hand for a day.
     pub fn ban(&self, targets: impl Iterator<Item = Prefix>) -> Result<()> {
         for (id, target) in (1..).zip(targets) {
@@ -114,14 +120,14 @@ impl Rig {
     }
 }
 
-fn xdp<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Xdp> {
+pub(super) fn xdp<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Xdp> {
     let program = ebpf
         .program(name)
         .with_context(|| format!("no program {name}"))?;
     Ok(program.try_into()?)
 }
 
-fn xdp_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
+pub(super) fn xdp_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
     let program = ebpf.program_mut(name);
     Ok(program
         .with_context(|| format!("no program {name}"))?
