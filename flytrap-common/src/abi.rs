@@ -30,6 +30,8 @@ pub const EVENT_BYTES: usize = 1 << 18;
 pub const PROGRAM: &str = "flytrap_xdp";
 /// The program that passes every packet: what benchmarks subtract.
 pub const EMPTY_PROGRAM: &str = "ft_empty";
+/// The program that lets nothing in, behind XDP, while XDP's mode is changed.
+pub const CLOSED_PROGRAM: &str = "ft_closed";
 /// The program that answers with the country of the source: for tests and benchmarks.
 pub const GEO_PROGRAM: &str = "ft_geo";
 /// `BPF_MAP_TYPE_ARRAY` of one [`Config`].

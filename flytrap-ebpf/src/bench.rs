@@ -2,15 +2,19 @@
 //!
 //! One `BPF_PROG_TEST_RUN` repeats one packet, and a program that is asked for the same source
 //! again and again finds everything in the cache. These write the next source of a list into the
-//! packet and hand it on: to the program under test, as it is, or to an interface.
+//! packet and hand it on: to the program under test, as it is, or to an interface. Another one
+//! writes all of the packet anew, for a program that answers by overwriting it.
 #![no_std]
 #![no_main]
 
+use core::ffi::c_void;
 use core::ptr;
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::btf_maps::{Array, ProgramArray};
-use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_redirect};
+use aya_ebpf::helpers::{
+    bpf_ktime_get_ns, bpf_redirect, bpf_xdp_get_buff_len, bpf_xdp_store_bytes,
+};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 
@@ -18,6 +22,11 @@ use aya_ebpf::programs::XdpContext;
 const SOURCES: usize = 1 << 18;
 /// Bytes of Ethernet before the network header; the benchmark's packets carry no tags.
 const ETHERNET: usize = 14;
+
+/// Bytes of a packet to be restored: a SYN of a Linux client, with 20 bytes of TCP options.
+const PACKET4: usize = ETHERNET + 20 + 40;
+/// The same over IPv6.
+const PACKET6: usize = ETHERNET + 40 + 40;
 
 /// IPv6: the source address. IPv4: the header's checksum and the address, which lie one behind
 /// the other in the packet too.
@@ -39,6 +48,11 @@ static fb_interface: Array<u32, 1> = Array::new();
 #[btf_map]
 #[expect(non_upper_case_globals, reason = "the name of the map")]
 static fb_pace: Array<[u64; 2], 1> = Array::new();
+
+/// The packet that `fb_restore` writes.
+#[btf_map]
+#[expect(non_upper_case_globals, reason = "the name of the map")]
+static fb_packet: Array<[u8; PACKET6], 1> = Array::new();
 
 /// The program under test.
 #[btf_map]
@@ -64,6 +78,28 @@ pub fn fb_inject(context: XdpContext) -> u32 {
     wait_for_turn();
     // SAFETY: a helper that takes numbers.
     unsafe { bpf_redirect(*interface, 0) as u32 }
+}
+
+/// Makes the packet what it was before the last run, and runs the program in `fb_next`; aborts if
+/// there is none, or the packet's length was changed.
+#[xdp(frags)]
+pub fn fb_restore(context: XdpContext) -> u32 {
+    if let Some(packet) = fb_packet.get(0) {
+        let from = ptr::from_ref(packet).cast_mut().cast::<c_void>();
+        // SAFETY: the value has the bytes of the longer packet; the packet's own end is checked by
+        // the helper. The map of programs has one slot; without a program in it, the call returns.
+        unsafe {
+            let stored = match bpf_xdp_get_buff_len(context.ctx) as usize {
+                PACKET4 => bpf_xdp_store_bytes(context.ctx, 0, from, PACKET4 as u32),
+                PACKET6 => bpf_xdp_store_bytes(context.ctx, 0, from, PACKET6 as u32),
+                _ => -1,
+            };
+            if stored == 0 {
+                fb_next.tail_call(&context, 0);
+            }
+        }
+    }
+    xdp_action::XDP_ABORTED
 }
 
 #[inline(always)]

@@ -19,10 +19,10 @@ mod maps;
 mod verdict;
 mod walk;
 
-use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::bindings::{TC_ACT_SHOT, xdp_action};
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::macros::xdp;
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
 use flytrap_common::abi::{Allowed, Outcome, Trie4, Trie6, flag};
 use flytrap_common::packet::{self, Ipv4, Ipv6, Network, Transport};
 
@@ -47,6 +47,13 @@ pub fn flytrap_xdp(context: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn ft_empty(_context: XdpContext) -> u32 {
     xdp_action::XDP_PASS
+}
+
+/// Drops every packet: while an interface has no XDP program for a moment, none is let in that
+/// nobody judged.
+#[classifier]
+pub fn ft_closed(_context: TcContext) -> i32 {
+    TC_ACT_SHOT
 }
 
 #[inline(always)]

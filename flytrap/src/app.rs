@@ -6,6 +6,7 @@
 mod control;
 mod cookies;
 mod countries;
+pub mod doctor;
 mod drops;
 mod logging;
 mod settings;

@@ -1,16 +1,10 @@
-//! From attach to detach: modes, restarts, upgrades, and what the end leaves.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-use std::collections::HashSet;
-use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+//! From attach to detach: modes, restarts, and what the end leaves.
 
 use flytrap::kernel::{AttachedMode, Blocklist, Mode};
 use flytrap_tests::lab::veth::{
-    BRIEF, FOREVER, GATEWAY, HOUR, Lab, attached, ban, dropped, enter, eventually, ip, start,
-    started,
+    BRIEF, FOREVER, GATEWAY, HOUR, Lab, attached, ban, dropped, eventually, ip, start, started,
 };
+
 #[test]
 #[ignore = "needs root: cargo xtask test"]
 fn a_restart_keeps_bans_in_force_and_replaces_the_program() {
@@ -140,95 +134,4 @@ fn an_interface_made_anew_is_attached_anew() {
     let id = u64::from(plane.status().program_id);
     assert_eq!(attached("gw.1"), Some((1, id)));
     assert_eq!(attached("gw0"), Some((1, id)));
-}
-
-/// Raises its flag when it goes, also by a panic, so that no thread waits for ever.
-struct Raised<'a>(&'a AtomicBool);
-
-impl Drop for Raised<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// 20 datagrams of a banned source and one of an honest one, and again, until told to stop; then
-/// honest ones until somebody listened. How many of the banned source's were sent.
-fn flood(lab: &Lab, to: SocketAddr, stop: &AtomicBool, listened: &AtomicBool) -> u64 {
-    enter(&lab.devices);
-    let banned = UdpSocket::bind("198.51.100.7:0").unwrap();
-    let honest = UdpSocket::bind("198.51.100.8:0").unwrap();
-    let mut sent = 0;
-    while !stop.load(Ordering::Relaxed) {
-        for _ in 0..20 {
-            sent += u64::from(banned.send_to(b"banned", to).is_ok());
-        }
-        honest.send_to(b"honest", to).unwrap();
-        // Without a rest it starves the kernel's own threads, and with them every other test.
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    while !listened.load(Ordering::Relaxed) {
-        honest.send_to(b"honest", to).unwrap();
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    sent
-}
-
-#[test]
-#[ignore = "needs root: cargo xtask test"]
-fn no_packet_goes_unjudged_while_programs_are_replaced() {
-    const RESTARTS: usize = 12;
-    let lab = Lab::create();
-    let first = lab.start(&["gw0"]);
-    let socket = UdpSocket::bind((GATEWAY, 0)).unwrap();
-    let to = socket.local_addr().unwrap();
-    // Neighbours know each other, so that from here on all packets are datagrams.
-    assert!(lab.connects("198.51.100.7", GATEWAY, FOREVER));
-    ban(&first, "198.51.100.7", HOUR);
-    drop(first);
-
-    let (stop, listened) = (AtomicBool::new(false), AtomicBool::new(false));
-    let (sent, dropped) = std::thread::scope(|scope| {
-        let sender = scope.spawn(|| flood(&lab, to, &stop, &listened));
-        let socket_reader = scope.spawn(|| {
-            let _done = Raised(&listened);
-            let (mut honest, mut unjudged) = (0_u64, 0_u64);
-            let mut buffer = [0; 16];
-            socket.set_read_timeout(Some(FOREVER)).unwrap();
-            while !stop.load(Ordering::Relaxed) {
-                let (length, _) = socket.recv_from(&mut buffer).unwrap();
-                match &buffer[..length] {
-                    b"honest" => honest += 1,
-                    _ => unjudged += 1,
-                }
-            }
-            (honest, unjudged)
-        });
-        let stopped = Raised(&stop);
-        let mut programs = HashSet::new();
-        let mut before = 0;
-        for _ in 0..RESTARTS {
-            let plane = lab.start(&["gw0"]);
-            let id = plane.status().program_id;
-            assert_eq!(attached("gw0"), Some((1, id.into())));
-            assert!(programs.insert(id));
-            // Each of them drops, and none starts to count anew.
-            let start = dropped(&plane);
-            assert!(start >= before);
-            eventually(|| dropped(&plane) > start);
-            before = dropped(&plane);
-        }
-        drop(stopped);
-        let sent = sender.join().unwrap();
-        let (honest, unjudged) = socket_reader.join().unwrap();
-        assert_eq!(unjudged, 0);
-        assert!(honest > 0);
-        (sent, before)
-    });
-    assert!(dropped > 0 && dropped <= sent, "{dropped} of {sent}");
-    // Whatever is still queued was honest, too.
-    socket.set_nonblocking(true).unwrap();
-    let mut buffer = [0; 16];
-    while let Ok((length, _)) = socket.recv_from(&mut buffer) {
-        assert_eq!(&buffer[..length], b"honest");
-    }
 }

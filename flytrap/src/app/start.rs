@@ -53,27 +53,41 @@ pub(super) struct Inputs {
 
 impl Inputs {
     pub(super) fn read(config: &Config) -> Result<Self, Failure> {
-        let ledger = FileLedger::open(&config.ledger.path).map_err(ledger_failure)?;
-        let mirror = Mirror::load(&ledger, &settings::mirror(config)).map_err(|error| {
-            Failure::new(exit::CONFIG, "the ledger can't be used")
-                .cause(error)
-                .help(format_args!("mend {}", config.ledger.path.display()))
-        })?;
-        let account = settings::broker_account(&config.upstream).map_err(|(error, file)| {
-            Failure::new(exit::CONFIG, "the password for the broker can't be read")
-                .cause(format_args!("{}: {error}", file.display()))
-                .help("make upstream.password_file readable for the user that runs flytrap")
-        })?;
+        let (ledger, mirror) = ledger(config)?;
         let metrics = Metrics::new();
         Ok(Self {
             ledger,
             mirror,
-            account,
-            endpoints: endpoints(config)?,
+            account: account(config)?,
+            endpoints: config
+                .listeners
+                .iter()
+                .map(endpoint)
+                .collect::<Result<_, _>>()?,
             countries: Countries::read(config, &metrics)?,
             metrics,
         })
     }
+}
+
+/// The ledger, and what follows from it.
+pub(super) fn ledger(config: &Config) -> Result<(FileLedger, Mirror), Failure> {
+    let ledger = FileLedger::open(&config.ledger.path).map_err(ledger_failure)?;
+    let mirror = Mirror::load(&ledger, &settings::mirror(config)).map_err(|error| {
+        Failure::new(exit::CONFIG, "the ledger can't be used")
+            .cause(error)
+            .help(format_args!("mend {}", config.ledger.path.display()))
+    })?;
+    Ok((ledger, mirror))
+}
+
+/// The gateway's account at the broker, if it has one.
+pub(super) fn account(config: &Config) -> Result<Option<BrokerAccount>, Failure> {
+    settings::broker_account(&config.upstream).map_err(|(error, file)| {
+        Failure::new(exit::CONFIG, "the password for the broker can't be read")
+            .cause(format_args!("{}: {error}", file.display()))
+            .help("make upstream.password_file readable for the user that runs flytrap")
+    })
 }
 
 pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
@@ -154,28 +168,26 @@ pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
     })
 }
 
-fn endpoints(config: &Config) -> Result<Vec<Endpoint>, Failure> {
-    let endpoint = |listener: &Listener| {
-        let tls = match &listener.tls {
-            None => None,
-            Some(files) => Some(
-                tls::server_config(&files.certificate_file, &files.key_file).map_err(|error| {
-                    Failure::new(exit::CONFIG, format_args!("no TLS on {}", listener.bind))
-                        .cause(error)
-                        .help("certificate_file and key_file are PEM files that belong together")
-                })?,
-            ),
-        };
-        Ok(Endpoint {
-            bind: listener.bind,
-            tls,
-        })
+/// Where a listener listens, with its certificate and key.
+pub(super) fn endpoint(listener: &Listener) -> Result<Endpoint, Failure> {
+    let tls = match &listener.tls {
+        None => None,
+        Some(files) => Some(
+            tls::server_config(&files.certificate_file, &files.key_file).map_err(|error| {
+                Failure::new(exit::CONFIG, format_args!("no TLS on {}", listener.bind))
+                    .cause(error)
+                    .help("certificate_file and key_file are PEM files that belong together")
+            })?,
+        ),
     };
-    config.listeners.iter().map(endpoint).collect()
+    Ok(Endpoint {
+        bind: listener.bind,
+        tls,
+    })
 }
 
 /// A gateway in front of nothing is a mistake that is best told at once.
-async fn reach_broker(config: &Config) -> Result<(), Failure> {
+pub(super) async fn reach_broker(config: &Config) -> Result<(), Failure> {
     let address = &config.upstream.address;
     let Err(cause) = dial(address, config.upstream.connect_timeout).await else {
         return Ok(());

@@ -10,7 +10,7 @@ use super::start::kernel_exit;
 use crate::api::{PacketTally, XdpInterface};
 use crate::config::XdpMode;
 use crate::failure::{Failure, exit};
-use crate::kernel::{self, AttachedMode, KernelError, KernelPlane, Limit, VerdictReason};
+use crate::kernel::{self, AttachedMode, KernelError, KernelPlane, Limit, Pinned, VerdictReason};
 use crate::types::Prefix;
 
 /// How long the shell's own SSH connection is exempt: long enough to see what was done, and to
@@ -137,13 +137,7 @@ pub fn status(pin_dir: &Path) -> Result<PinnedView, Failure> {
         settings_changed: cookies.settings_changed,
     });
     let mut warnings: Vec<String> = pinned.unusable.iter().map(ToString::to_string).collect();
-    if pinned.holder.is_none() && syn_cookies.is_some_and(|cookies| cookies.settings_changed) {
-        warnings.push(
-            "settings of the host are still changed for SYN cookies: `flytrap xdp detach`, or the \
-             next start, puts them back"
-                .to_owned(),
-        );
-    }
+    warnings.extend(left_changed(&pinned));
     let exempt = pinned.exempt.into_iter().map(|(prefix, rest)| ExemptView {
         prefix,
         seconds: rest.as_secs(),
@@ -165,6 +159,16 @@ pub fn status(pin_dir: &Path) -> Result<PinnedView, Failure> {
         total_limit: limit_view(pinned.limits.total),
         syn_cookies,
         warnings,
+    })
+}
+
+/// What a killed gateway left changed in the host's settings.
+pub(super) fn left_changed(pinned: &Pinned) -> Option<String> {
+    let changed = pinned.cookies.is_some_and(|one| one.settings_changed);
+    (pinned.holder.is_none() && changed).then(|| {
+        "settings of the host are still changed for SYN cookies: `flytrap xdp detach`, or the next \
+         start, puts them back"
+            .to_owned()
     })
 }
 

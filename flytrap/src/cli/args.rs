@@ -9,7 +9,7 @@ use super::geo::GeoCommand;
 use super::observe::Observe;
 use super::token::TokenArgs;
 use super::xdp::XdpCommand;
-use crate::config::{DEFAULT_SOCKET, LogLevel, parse_duration, show_duration};
+use crate::config::{DEFAULT_FILE, DEFAULT_SOCKET, LogLevel, parse_duration, show_duration};
 use crate::offence::Rule;
 use crate::types::{Prefix, SubscriptionFilter, TopicName, Wallet};
 
@@ -49,6 +49,10 @@ pub(super) enum Command {
     Run(Run),
     /// Check a configuration file and the files that it names
     CheckConfig(CheckConfig),
+    /// Look at everything that the gateway needs, and say what to do about what is wrong
+    ///
+    /// Changes nothing. Exit code 1 if something fails; warnings are none.
+    Doctor(Doctor),
     /// Show what the gateway is doing
     Status,
     /// List, add and lift bans
@@ -88,7 +92,7 @@ pub(super) struct Run {
         long,
         value_name = "FILE",
         env = "FLYTRAP_CONFIG",
-        default_value = "/etc/flytrap/flytrap.toml"
+        default_value = DEFAULT_FILE
     )]
     pub(super) config: PathBuf,
     /// Log from this level on, whatever the configuration says
@@ -102,12 +106,19 @@ pub(super) struct CheckConfig {
     #[arg(
         value_name = "FILE",
         env = "FLYTRAP_CONFIG",
-        default_value = "/etc/flytrap/flytrap.toml"
+        default_value = DEFAULT_FILE
     )]
     pub(super) file: PathBuf,
     /// Print the configuration with every default filled in
     #[arg(long)]
     pub(super) print_effective: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    /// The configuration file [default: /etc/flytrap/flytrap.toml, if there is one]
+    #[arg(value_name = "CONFIG", env = "FLYTRAP_CONFIG")]
+    pub(super) file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,6 +1,7 @@
 //! The command line: reads it, does what it says, prints the outcome.
 
 mod args;
+mod doctor;
 mod geo;
 mod import;
 mod observe;
@@ -109,6 +110,7 @@ fn execute(cli: Cli) -> Result<Done, Failure> {
             })
         }
         Command::CheckConfig(check) => check_config(output, &check.file, check.print_effective),
+        Command::Doctor(doctor) => doctor.run(output, cli.socket),
         Command::Status => {
             let status = ask(client().status())?;
             Done::new(output, &status, show::status)

@@ -25,6 +25,8 @@ pub use duration::{BadDuration, about, parse_duration, show_duration};
 pub use error::{ConfigError, Finding, Place};
 pub use schema::domain_problem;
 
+/// The configuration file unless another is named.
+pub const DEFAULT_FILE: &str = "/etc/flytrap/flytrap.toml";
 /// Where the control socket is unless the configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/flytrap/flytrap.sock";
 /// Where maps and links are pinned unless the configuration says otherwise.

@@ -5,12 +5,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use aya::Ebpf;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{ProgramError, Xdp, loaded_programs};
+use flytrap_common::abi::PROGRAM;
 use rustix::io::Errno;
 
+use super::closed::Closed;
 use super::error::KernelError;
+use super::loaded::xdp;
 use super::preflight::{self, Interface};
 use super::{AttachedMode, Mode, netlink};
 
@@ -65,7 +69,7 @@ pub(super) fn is_ours(pin_dir: &Path, interface: &Interface) -> bool {
 /// unjudged, or onto a free interface. A pinned link that can't serve any more, because its
 /// interface was made anew or the mode was changed, is replaced.
 pub(super) fn attach(
-    program: &mut Xdp,
+    ebpf: &mut Ebpf,
     pin_dir: &Path,
     interface: &Interface,
     mode: Mode,
@@ -73,23 +77,41 @@ pub(super) fn attach(
     let pin = link_pin(pin_dir, &interface.name);
     let Some(link) = pinned_link(&pin, interface) else {
         remove_pin(&pin)?;
-        return attach_new(program, interface, pin, mode);
+        return attach_new(xdp(ebpf, PROGRAM)?, interface, pin, mode);
     };
     let old = Attachment {
         interface: interface.clone(),
         mode: current(interface)?.map_or(AttachedMode::Other, |attached| attached.mode),
         temporary: false,
-        pin: pin.clone(),
+        pin,
         link,
     };
     if suits(mode, old.mode) {
-        return update(program, old);
+        return update(xdp(ebpf, PROGRAM)?, old);
     }
     // An interface has one link at a time, and a link has one mode: for a moment there is none.
-    let old_mode = old.mode;
+    let closed = Closed::close(ebpf, interface)
+        .inspect_err(|error| {
+            tracing::warn!(
+                interface = interface.name,
+                reason = reason(error),
+                "for some milliseconds no packet is judged: before Linux 6.6 the mode can't be \
+                 changed without"
+            );
+        })
+        .ok();
+    let attachment = change_mode(xdp(ebpf, PROGRAM)?, old, mode);
+    if let Some(closed) = closed {
+        closed.open();
+    }
+    attachment
+}
+
+fn change_mode(program: &mut Xdp, old: Attachment, mode: Mode) -> Result<Attachment, KernelError> {
+    let (interface, pin, old_mode) = (old.interface.clone(), old.pin.clone(), old.mode);
     old.detach()?;
-    let attachment = attach_new(program, interface, pin.clone(), mode)
-        .inspect_err(|_| restore(program, interface, pin, old_mode))?;
+    let attachment = attach_new(program, &interface, pin.clone(), mode)
+        .inspect_err(|_| restore(program, &interface, pin, old_mode))?;
     Ok(Attachment {
         temporary: false,
         ..attachment

@@ -30,7 +30,7 @@ pub fn program() -> Result<&'static [u8], KernelError> {
 
 /// The program and its maps in the kernel, attached to nothing yet.
 pub(super) struct Loaded {
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     pub(super) program_id: u32,
     pub(super) tables: Tables,
     pub(super) geo: GeoMaps,
@@ -101,14 +101,10 @@ impl Loaded {
             ours,
         })
     }
-
-    /// What is to be attached.
-    pub(super) fn program(&mut self) -> Result<&mut Xdp, KernelError> {
-        xdp(&mut self.ebpf, PROGRAM)
-    }
 }
 
-fn xdp<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, KernelError> {
+/// The XDP program of this name in the object.
+pub(super) fn xdp<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, KernelError> {
     let missing = || EbpfError::FileError {
         path: name.into(),
         error: std::io::Error::other("the embedded object has no such program"),

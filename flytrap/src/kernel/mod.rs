@@ -7,7 +7,9 @@
 mod allowlist;
 mod attach;
 mod ban_tables;
+mod closed;
 mod cookies;
+mod driver;
 mod error;
 mod events;
 mod filter;
@@ -25,6 +27,7 @@ mod tables;
 use std::time::Duration;
 
 pub use cookies::CookieState;
+pub use driver::{InterfaceState, interface};
 pub use error::KernelError;
 pub use events::{DropEvent, Events};
 pub use flytrap_common::abi::{EXACT_BANS, Limits, Outcome as VerdictReason, PREFIX_BANS};
@@ -33,7 +36,7 @@ pub use loaded::program;
 pub use management::ssh_peer;
 pub use pins::{AttachedProgram, Detached, Pinned, counters as pinned_counters, detach, look};
 pub use plane::{CountryScope, InterfaceStatus, KernelPlane, KernelSettings, KernelStatus};
-
+pub use preflight::{bpffs_mounted, has_btf, may_send_raw, privileged};
 pub use sysctl::SettingBack;
 
 use crate::types::Prefix;

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{self, AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use super::AttachedMode;
 
@@ -19,7 +19,9 @@ const NLMSG_ERROR: u16 = 2;
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const NLM_F_REQUEST: u16 = 1;
-/// `struct nlmsghdr` and `struct ifinfomsg`, 16 bytes each.
+/// `struct nlmsghdr`
+pub(super) const HEADER: usize = 16;
+/// The same and `struct ifinfomsg`, of the same length.
 const HEADERS: usize = 32;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
@@ -29,46 +31,60 @@ const ATTRIBUTE_TYPE: u16 = 0x3fff;
 
 /// The program attached to an interface of this network namespace.
 pub(super) fn xdp(ifindex: u32) -> io::Result<Option<Attached>> {
+    let mut request = vec![0; 4]; // family, padding, device type
+    request.extend(ifindex.to_ne_bytes());
+    request.extend([0; 8]); // flags, change mask
+    parse(&ask(None, RTM_GETLINK, &request)?)
+}
+
+/// Asks one question and returns the one answer. `protocol`: rtnetlink if it is `None`.
+pub(super) fn ask(protocol: Option<Protocol>, kind: u16, body: &[u8]) -> io::Result<Vec<u8>> {
     let socket = net::socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,
         SocketFlags::CLOEXEC,
-        None,
+        protocol,
     )?;
-    let mut request = Vec::with_capacity(HEADERS);
-    request.extend(32_u32.to_ne_bytes());
-    request.extend(RTM_GETLINK.to_ne_bytes());
+    let length = u32::try_from(HEADER + body.len()).map_err(io::Error::other)?;
+    let mut request = Vec::with_capacity(HEADER + body.len());
+    request.extend(length.to_ne_bytes());
+    request.extend(kind.to_ne_bytes());
     request.extend(NLM_F_REQUEST.to_ne_bytes());
     request.extend([0; 8]); // sequence and port: one question, one answer
-    request.extend([0; 4]); // family, padding, device type
-    request.extend(ifindex.to_ne_bytes());
-    request.extend([0; 8]); // flags, change mask
+    request.extend(body);
     net::send(&socket, &request, SendFlags::empty())?;
     let mut answer = vec![0; 1 << 16];
     let (_, length) = net::recv(&socket, answer.as_mut_slice(), RecvFlags::empty())?;
     answer.truncate(length);
-    parse(&answer)
+    Ok(answer)
 }
 
-fn parse(answer: &[u8]) -> io::Result<Option<Attached>> {
-    let odd = || {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            "rtnetlink answered in an odd form",
-        )
-    };
+/// The kind of an answer, unless it is an error.
+pub(super) fn kind(answer: &[u8]) -> io::Result<u16> {
     let number = |at: usize| -> io::Result<[u8; 4]> {
         let bytes = answer.get(at..).and_then(<[u8]>::first_chunk);
         bytes.copied().ok_or_else(odd)
     };
     let [kind @ .., _, _] = number(4)?;
     match u16::from_ne_bytes(kind) {
-        RTM_NEWLINK => {}
         NLMSG_ERROR => {
-            let code = i32::from_ne_bytes(number(16)?);
-            return Err(io::Error::from_raw_os_error(code.saturating_neg()));
+            let code = i32::from_ne_bytes(number(HEADER)?);
+            Err(io::Error::from_raw_os_error(code.saturating_neg()))
         }
-        _ => return Err(odd()),
+        kind => Ok(kind),
+    }
+}
+
+pub(super) fn odd() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "netlink answered in an odd form",
+    )
+}
+
+fn parse(answer: &[u8]) -> io::Result<Option<Attached>> {
+    if kind(answer)? != RTM_NEWLINK {
+        return Err(odd());
     }
     let mut attached = Attached {
         mode: AttachedMode::Other,
@@ -93,7 +109,7 @@ fn parse(answer: &[u8]) -> io::Result<Option<Attached>> {
 }
 
 /// The attributes of a block, up to the first that doesn't fit into it.
-fn attributes(mut block: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(super) fn attributes(mut block: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let [l0, l1, k0, k1, ..] = *block else {
             return None;

@@ -13,7 +13,7 @@ use flytrap_common::abi::{
 use super::cookies::{CookieMap, CookieState};
 use super::error::KernelError;
 use super::plane::claim;
-use super::preflight;
+use super::preflight::{self, Interface};
 use super::sysctl::SettingBack;
 use super::tables::{self, prefix4, prefix6};
 use super::{AttachedMode, PacketCount, VerdictReason, attach};
@@ -67,15 +67,7 @@ pub fn look(pin_dir: &Path) -> Result<Pinned, KernelError> {
     preflight::privileged()?;
     let mut programs = Vec::new();
     for interface in preflight::interfaces(&all_interfaces()?)? {
-        if let Some(attached) = attach::current(&interface)? {
-            programs.push(AttachedProgram {
-                mode: attached.mode,
-                id: attached.program_id,
-                name: attach::program_name(attached.program_id),
-                ours: attach::is_ours(pin_dir, &interface),
-                interface: interface.name,
-            });
-        }
+        programs.extend(program_on(pin_dir, interface)?);
     }
     let unusable = preflight::same_abi(pin_dir).err();
     let (exempt, limits, cookies) = match &unusable {
@@ -94,6 +86,22 @@ pub fn look(pin_dir: &Path) -> Result<Pinned, KernelError> {
         limits,
         cookies,
     })
+}
+
+/// The XDP program of an interface. Needs no privileges, but doesn't know without whose it is, and
+/// what it is called.
+pub(super) fn program_on(
+    pin_dir: &Path,
+    interface: Interface,
+) -> Result<Option<AttachedProgram>, KernelError> {
+    let attached = attach::current(&interface)?;
+    Ok(attached.map(|attached| AttachedProgram {
+        mode: attached.mode,
+        id: attached.program_id,
+        name: attach::program_name(attached.program_id),
+        ours: attach::is_ours(pin_dir, &interface),
+        interface: interface.name,
+    }))
 }
 
 /// What became of packets, as [`KernelPlane::counters`](super::KernelPlane::counters) tells it,

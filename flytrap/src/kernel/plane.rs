@@ -184,9 +184,9 @@ impl KernelPlane {
         let mut state = State::default();
         let result = Loaded::new(object, &settings, (configure, countries), &mut state).and_then(
             |mut loaded| {
-                let program = loaded.program()?;
                 for interface in &interfaces {
-                    let attachment = attach::attach(program, pin_dir, interface, settings.mode)?;
+                    let ebpf = &mut loaded.ebpf;
+                    let attachment = attach::attach(ebpf, pin_dir, interface, settings.mode)?;
                     state.attachments.push(attachment);
                 }
                 Ok(loaded)

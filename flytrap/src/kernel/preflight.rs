@@ -20,11 +20,9 @@ pub(super) struct Interface {
     pub(super) index: u32,
 }
 
-/// `CAP_BPF` (or `CAP_SYS_ADMIN`, which includes it) and `CAP_NET_ADMIN`.
-pub(super) fn privileged() -> Result<(), KernelError> {
-    let held = rustix::thread::capabilities(None)
-        .map_err(KernelError::io("reading this process's capabilities"))?
-        .effective;
+/// Whether this process has `CAP_BPF` (or `CAP_SYS_ADMIN`, which includes it) and `CAP_NET_ADMIN`.
+pub fn privileged() -> Result<(), KernelError> {
+    let held = held()?;
     if !held.intersects(CapabilitySet::BPF | CapabilitySet::SYS_ADMIN) {
         return Err(KernelError::NotPrivileged { missing: "CAP_BPF" });
     }
@@ -36,7 +34,19 @@ pub(super) fn privileged() -> Result<(), KernelError> {
     Ok(())
 }
 
-pub(super) fn has_btf() -> Result<(), KernelError> {
+/// Whether this process has `CAP_NET_RAW`, which SYN cookies need.
+pub fn may_send_raw() -> Result<bool, KernelError> {
+    Ok(held()?.contains(CapabilitySet::NET_RAW))
+}
+
+fn held() -> Result<CapabilitySet, KernelError> {
+    let sets = rustix::thread::capabilities(None)
+        .map_err(KernelError::io("reading this process's capabilities"))?;
+    Ok(sets.effective)
+}
+
+/// Whether the kernel describes its own types.
+pub fn has_btf() -> Result<(), KernelError> {
     if Path::new("/sys/kernel/btf/vmlinux").exists() {
         Ok(())
     } else {
@@ -59,18 +69,26 @@ pub(super) fn interfaces(names: &[String]) -> Result<Vec<Interface>, KernelError
 
 /// Makes sure that `pin_dir` is, or can be made, on a BPF file system; mounts the usual one.
 pub(super) fn bpffs(pin_dir: &Path) -> Result<(), KernelError> {
+    if !bpffs_mounted(pin_dir)? {
+        rustix::mount::mount("bpf", BPFFS, "bpf", MountFlags::empty(), None::<&CStr>)
+            .map_err(KernelError::io(format!("mounting {BPFFS}")))?;
+        tracing::info!(path = BPFFS, "mounted the BPF file system");
+    }
+    Ok(())
+}
+
+/// Whether `pin_dir` is, or can be made, on a BPF file system; `false`: once the usual one is
+/// mounted, as a start does.
+pub fn bpffs_mounted(pin_dir: &Path) -> Result<bool, KernelError> {
     let existing = pin_dir
         .ancestors()
         .find(|path| path.exists())
         .unwrap_or(pin_dir);
     if is_bpffs(existing)? {
-        return Ok(());
+        return Ok(true);
     }
     if pin_dir.starts_with(BPFFS) && !is_bpffs(Path::new(BPFFS))? {
-        rustix::mount::mount("bpf", BPFFS, "bpf", MountFlags::empty(), None::<&CStr>)
-            .map_err(KernelError::io(format!("mounting {BPFFS}")))?;
-        tracing::info!(path = BPFFS, "mounted the BPF file system");
-        return Ok(());
+        return Ok(false);
     }
     Err(KernelError::NoBpffs {
         path: pin_dir.to_owned(),

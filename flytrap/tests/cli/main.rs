@@ -57,6 +57,7 @@ fn help_mentions_every_command() {
     for word in [
         "run",
         "check-config",
+        "doctor",
         "status",
         "ban",
         "policy",
@@ -105,6 +106,7 @@ fn wrong_usage_exits_with_2() {
         ],
         &["status", "-o", "yaml"],
         &["xdp", "attach"],
+        &["doctor", "one.toml", "two.toml"],
         &["observe", "--count", "0"],
         &["observe", "--reason", "pass"],
     ] {

@@ -3,7 +3,8 @@
 //! The rounds of all cases are interleaved, so that a machine that changes its speed changes it
 //! for all of them. Where sources are random, another program writes the next one into the packet
 //! and calls the program under test; what that takes is measured in front of the empty program and
-//! taken off: `(spoof + flytrap) − (spoof + empty) + empty`. The note says the time with it.
+//! taken off: `(spoof + flytrap) − (spoof + empty) + empty`. The note says the time with it. A packet
+//! that is overwritten by its answer is restored in the same way.
 
 use std::net::IpAddr;
 
@@ -13,6 +14,7 @@ use flytrap_common::abi::PROGRAM;
 
 use super::median;
 use super::report::{Figure, Table};
+use super::restore::Restorer;
 use super::rig::{SOURCES, nanoseconds, timed};
 use super::spoofer::{Spoofer, packet};
 use crate::lab::rig::{Rig, XDP_DROP};
@@ -31,7 +33,8 @@ pub(super) struct Case<'a> {
     pub(super) what: &'static str,
     /// Runs it so often and says how many nanoseconds one took.
     run: Run<'a>,
-    /// The case that spoofs the same sources in front of the empty program.
+    /// The case that spoofs the same sources, or restores the same packet, in front of the empty
+    /// program.
     spoof: Option<&'static str>,
     /// The figures so far.
     pub(super) rounds: Vec<f64>,
@@ -134,6 +137,30 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// The same packet before every run, in front of a program that overwrites it. A few may get
+    /// another verdict, as a limit lets them; the last has to get this one.
+    pub(super) fn restored(
+        id: &'static str,
+        what: &'static str,
+        restorer: &'a Restorer,
+        (rig, verdict, counted): (&'a Rig, u32, Option<VerdictReason>),
+    ) -> Self {
+        let run = move |repeat| {
+            let before = count(rig, counted)?;
+            let result = nanoseconds(restorer.program()?, &restorer.frame, verdict, repeat)?;
+            let seen = count(rig, counted)? - before;
+            ensure!(
+                counted.is_none() || seen + 10 > u64::from(repeat),
+                "{seen} of {repeat} packets counted"
+            );
+            Ok(result)
+        };
+        Self {
+            spoof: counted.map(|_| restore(&restorer.frame)),
+            ..Self::new(id, what, Box::new(run))
+        }
+    }
+
     /// Any way to run it.
     pub(super) fn new(id: &'static str, what: &'static str, run: Run<'a>) -> Self {
         Self {
@@ -152,6 +179,14 @@ fn spoof(first: IpAddr) -> &'static str {
         "spoof-v4"
     } else {
         "spoof-v6"
+    }
+}
+
+/// The same of a packet that is restored.
+fn restore(frame: &[u8]) -> &'static str {
+    match frame {
+        [_, _, _, _, _, _, _, _, _, _, _, _, 0x08, 0x00, ..] => "restore-v4",
+        _ => "restore-v6",
     }
 }
 
@@ -176,7 +211,12 @@ pub(super) fn table(cases: &[Case]) -> Table {
             .zip(floors)
             .map(|(whole, (spoof, empty))| whole - spoof + empty)
             .collect();
-        let note = format!("{:.0} ns with the spoofing", median(&case.rounds));
+        let added = if spoof.starts_with("spoof") {
+            "spoofing"
+        } else {
+            "restoring"
+        };
+        let note = format!("{:.0} ns with the {}", median(&case.rounds), added);
         Figure::of(case.id, case.what, &net).noted(&note)
     };
     Table {

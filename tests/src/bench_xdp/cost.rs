@@ -12,6 +12,7 @@ use flytrap_common::packet::EXTENSION_HEADERS;
 
 use super::case::{Case, table};
 use super::report::{Figure, Requirement, Table};
+use super::restore::{self, Restorer};
 use super::rig::{SOURCES, ban, nanoseconds, rig};
 use super::sources::{banned4, banned6, in_ranges, random4, random6};
 use super::spoofer::{Spoofer, packet};
@@ -20,7 +21,7 @@ use super::{SENDER_CPU, pin_to};
 use crate::lab::frame::{IPV6, SYN, TCP, destination_options, ethernet, ipv6, segment, tcp};
 use crate::lab::geo::Row;
 use crate::lab::numbers::Numbers;
-use crate::lab::rig::{Rig, XDP_DROP, XDP_PASS};
+use crate::lab::rig::{Rig, XDP_DROP, XDP_PASS, XDP_TX};
 
 /// The bans of a busy site, and as many as fit.
 const FEW: u32 = 1_000;
@@ -29,6 +30,9 @@ const MANY: u32 = 1 << 20;
 /// New connections each second, and at once: more than the benchmark opens.
 const PLENTY: u32 = 1_000_000;
 const GUARDED: u16 = 1_883;
+
+const ANY4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9));
+const ANY6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9));
 
 const fn requirement(figure: &'static str, to: &'static str, must: f64, aim: f64) -> Requirement {
     Requirement {
@@ -56,6 +60,8 @@ struct Programs {
     full: Rig,
     /// With a limit that lets nobody in.
     tight: Rig,
+    /// With a total limit that lets nobody in, and SYN cookies.
+    answering: Rig,
     /// In a country that is kept out.
     kept_out: IpAddr,
     empty4: Spoofer,
@@ -67,6 +73,10 @@ struct Programs {
     full6: Spoofer,
     country4: Spoofer,
     country6: Spoofer,
+    restored4: Restorer,
+    restored6: Restorer,
+    answered4: Restorer,
+    answered6: Restorer,
     peer: Option<XdpFilter>,
 }
 
@@ -127,6 +137,10 @@ impl Programs {
         let spoofer = |sources: &[IpAddr], rig: &Rig, name| {
             Spoofer::in_front_of(object, sources, rig.programs.named(name)?)
         };
+        let answering = restore::answering()?;
+        let restorer = |from: IpAddr, rig: &Rig, name| {
+            Restorer::in_front_of(object, restore::syn(from), rig.programs.named(name)?)
+        };
         let listed: Vec<Ipv4Addr> = (0..FEW).map(banned4).collect();
         Ok(Self {
             empty4: spoofer(&random4, &few, EMPTY_PROGRAM)?,
@@ -138,6 +152,11 @@ impl Programs {
             full6: spoofer(&ranges6, &full, PROGRAM)?,
             country4: spoofer(&ranges4, &full, GEO_PROGRAM)?,
             country6: spoofer(&ranges6, &full, GEO_PROGRAM)?,
+            restored4: restorer(ANY4, &few, EMPTY_PROGRAM)?,
+            restored6: restorer(ANY6, &few, EMPTY_PROGRAM)?,
+            answered4: restorer(ANY4, &answering, PROGRAM)?,
+            answered6: restorer(ANY6, &answering, PROGRAM)?,
+            answering,
             kept_out: *kept_out,
             few,
             many,
@@ -154,6 +173,7 @@ pub fn measure(object: &Path, countries: &Countries<'_>, rounds: u32) -> Result<
     let programs = Programs::load(object, countries)?;
     let mut cases = cases(&programs);
     cases.extend(more_cases(&programs));
+    cases.extend(answers(&programs));
     cases.extend(programs.peer.as_ref().map(beside));
     for _ in 0..rounds {
         for case in &mut cases {
@@ -185,8 +205,7 @@ fn beside(peer: &XdpFilter) -> Case<'_> {
 }
 
 fn cases(all: &Programs) -> Vec<Case<'_>> {
-    let any4: IpAddr = Ipv4Addr::new(192, 0, 2, 9).into();
-    let any6: IpAddr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9).into();
+    let (any4, any6) = (ANY4, ANY6);
     let allowed: IpAddr = Ipv4Addr::new(10, 3, 0, 1).into();
     let (hit, hit6): (IpAddr, IpAddr) = (banned4(7).into(), banned6(7).into());
     let Programs { few, many, .. } = all;
@@ -277,7 +296,7 @@ fn cases(all: &Programs) -> Vec<Case<'_>> {
 
 /// Countries, limits, and the longest way through.
 fn more_cases(all: &Programs) -> Vec<Case<'_>> {
-    let any4: IpAddr = Ipv4Addr::new(192, 0, 2, 9).into();
+    let any4 = ANY4;
     let any6 = Ipv6Addr::new(0x2400, 0xdb8, 0, 0, 0, 0, 0, 9);
     let Programs { full, tight, .. } = all;
     let passed = (XDP_PASS, Some(VerdictReason::Pass));
@@ -339,6 +358,29 @@ fn far_syn(source: Ipv6Addr) -> Vec<u8> {
     let chain = vec![destination_options(); EXTENSION_HEADERS];
     let packet = ipv6(source, &chain, TCP, &segment(GUARDED, SYN));
     ethernet(&[0x88a8, 0x8100], IPV6, &packet)
+}
+
+/// SYN cookies.
+fn answers(all: &Programs) -> Vec<Case<'_>> {
+    let empty = (&all.few, XDP_PASS, None);
+    let answer = Some(VerdictReason::AnswerCookie);
+    let sent = (&all.answering, XDP_TX, answer);
+    vec![
+        Case::restored(
+            "restore-v4",
+            "writing a SYN anew, then the empty program; IPv4",
+            &all.restored4,
+            empty,
+        ),
+        Case::restored("restore-v6", "the same; IPv6", &all.restored6, empty),
+        Case::restored(
+            "cookie-v4",
+            "answer: a SYN over the limit of all together, with a cookie; IPv4",
+            &all.answered4,
+            sent,
+        ),
+        Case::restored("cookie-v6", "the same; IPv6", &all.answered6, sent),
+    ]
 }
 
 fn arp() -> Vec<u8> {

@@ -6,6 +6,7 @@ pub mod drill;
 pub mod flood;
 pub mod geo;
 pub mod report;
+mod restore;
 pub mod rig;
 mod sources;
 mod spoofer;

@@ -1,13 +1,13 @@
 //! The benchmark's own programs, and the packet into which they write sources.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, MapData, ProgramArray};
 use aya::programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use etherparse::PacketBuilder;
+use etherparse::{IpHeaders, PacketBuilder, PacketBuilderStep};
 
 use super::rig::SOURCES;
 
@@ -103,22 +103,23 @@ const ETHERNET: usize = 14;
 /// The receiver's link-layer address.
 const TARGET_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
-/// A UDP packet of 64 bytes (IPv4) or 84 (IPv6) from this source.
-pub(super) fn packet(source: IpAddr) -> Vec<u8> {
-    const PAYLOAD: [u8; 22] = [0; 22];
-    let mut bytes = Vec::new();
+/// The beginning of a packet from this source to an address on which nothing listens.
+pub(super) fn to_nobody(source: IpAddr) -> PacketBuilderStep<IpHeaders> {
     let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 2], TARGET_MAC);
-    // Nothing listens there on the port.
-    let builder = match source {
-        IpAddr::V4(from) => {
-            let to = Ipv4Addr::new(192, 0, 2, 1);
-            builder.ipv4(from.octets(), to.octets(), 64)
-        }
+    match source {
+        IpAddr::V4(from) => builder.ipv4(from.octets(), [192, 0, 2, 1], 64),
         IpAddr::V6(from) => {
             let to = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
             builder.ipv6(from.octets(), to.octets(), 64)
         }
-    };
+    }
+}
+
+/// A UDP packet of 64 bytes (IPv4) or 84 (IPv6) from this source.
+pub(super) fn packet(source: IpAddr) -> Vec<u8> {
+    const PAYLOAD: [u8; 22] = [0; 22];
+    let mut bytes = Vec::new();
+    let builder = to_nobody(source);
     // Writing to memory doesn't fail.
     let _ = builder.udp(1_883, 9).write(&mut bytes, &PAYLOAD);
     if source.is_ipv4() {

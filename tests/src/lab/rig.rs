@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use aya::maps::Map;
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use flytrap::kernel::{
@@ -71,6 +72,12 @@ impl Programs {
         Ok(program
             .with_context(|| format!("no program {name}"))?
             .try_into()?)
+    }
+
+    /// One of the maps.
+    pub fn map(&mut self, name: &str) -> Result<&mut Map> {
+        let map = self.0.map_mut(name);
+        map.with_context(|| format!("no map {name}"))
     }
 
     /// What the program of this name returns, and the time that one of the runs took.
