@@ -79,7 +79,7 @@ impl Trie {
                 *slot = way;
             }
         }
-        Slot::node(number(first), stride, bits)
+        Slot::node(number(first), region.begin, bits)
     }
 
     /// A new end, for this region.
@@ -169,6 +169,8 @@ impl<'a> Region<'a> {
     /// few; else as many as make one slot for each change, so that ways are short where much is.
     /// Never so few that `hops` of them might not do.
     fn stride(&self, hops: usize) -> u32 {
+        /// More than so many would leave most of a node's slots to plain countries.
+        const MOST: u32 = 16;
         /// A region of so few bits always has an end that can hold it.
         const ENDS: u32 = Near::CHANGES.ilog2() + 1;
         let affordable = self.changes.len().max(8).ilog2().min(self.bits);
@@ -188,9 +190,6 @@ impl<'a> Region<'a> {
             .unwrap_or(affordable.max(needed).min(MOST))
     }
 }
-
-/// Bits that choose a slot at most, as [`Slot::node`] has it.
-const MOST: u32 = 16;
 
 fn form(bits: u32, changes: usize) -> Option<Form> {
     if bits <= Near::SPAN.ilog2() && changes <= Near::CHANGES {
