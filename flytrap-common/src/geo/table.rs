@@ -99,7 +99,8 @@ impl Slot {
     }
 
     /// Whether it leads to more slots.
-    pub const fn is_node(self) -> bool {
+    #[inline(always)]
+    const fn is_node(self) -> bool {
         self.0 & Self::KIND == Self::NODE
     }
 

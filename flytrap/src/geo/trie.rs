@@ -19,9 +19,11 @@ pub(super) struct Trie {
     pub(super) slots: Vec<Slot>,
     pub(super) near: Vec<End>,
     pub(super) far: Vec<End>,
+    /// The last end, and the way there: what comes next may end there too.
+    open: Option<(Form, Slot)>,
 }
 
-/// Where ways end, of slots that lie beside each other.
+/// Where ways end, of regions that follow each other.
 pub(super) struct End {
     /// The keys that it is meant for, and those between that have ways of their own.
     pub(super) begin: u64,
@@ -44,37 +46,37 @@ impl Trie {
     pub(super) fn root(&mut self, whole: Region<'_>, root: &mut [Slot]) {
         let bits = whole.bits - root.len().ilog2();
         for (slot, region) in root.iter_mut().zip(whole.split(bits)) {
-            *slot = match region.form() {
-                _ if region.is_plain() => Slot::country(region.value),
-                Some(form) => self.end(form, region),
-                None => self.node(region, HOPS),
-            };
+            *slot = self.way(region, HOPS);
         }
     }
 
-    /// Slots for a region that no end can hold; at most `hops` of them lie on a way.
+    /// The way to what this region has, behind all that came before; with at most `hops` nodes.
+    fn way(&mut self, region: Region<'_>, hops: usize) -> Slot {
+        if region.is_plain() {
+            return Slot::country(region.value);
+        }
+        let Some(form) = region.form() else {
+            return self.node(region, hops);
+        };
+        if let Some((same, way)) = self.open
+            && form == same
+            && self.extend(form, region)
+        {
+            return way;
+        }
+        let way = self.end(form, region);
+        self.open = Some((form, way));
+        way
+    }
+
+    /// Slots for a region that no end can hold.
     fn node(&mut self, region: Region<'_>, hops: usize) -> Slot {
-        let stride = region.stride(hops);
-        let bits = region.bits - stride;
+        let bits = region.bits - region.stride(hops);
         let first = self.slots.len();
-        self.slots.resize(first + (1 << stride), Slot::default());
-        // Where the way before ended: the next may end there too.
-        let mut open: Option<(Form, Slot)> = None;
+        let count = 1 << (region.bits - bits);
+        self.slots.resize(first + count, Slot::default());
         for (place, child) in (first..).zip(region.split(bits)) {
-            let way = match (child.form(), open) {
-                _ if child.is_plain() => Slot::country(child.value),
-                (None, _) => self.node(child, hops - 1),
-                (Some(form), Some((same, way))) if form == same && self.extend(form, child) => way,
-                (Some(form), _) => {
-                    let way = self.end(form, child);
-                    open = Some((form, way));
-                    way
-                }
-            };
-            if way.is_node() {
-                // The last end is another's by now.
-                open = None;
-            }
+            let way = self.way(child, hops - 1);
             if let Some(slot) = self.slots.get_mut(place) {
                 *slot = way;
             }
