@@ -2,6 +2,7 @@
 
 mod devices;
 mod logins;
+mod replays;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
