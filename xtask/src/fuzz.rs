@@ -9,11 +9,12 @@ use crate::process::{cargo, must, target, workspace};
 use crate::setup::{self, Need};
 
 /// What has code of its own for outside bytes, and how long the inputs get that say something new.
-const TARGETS: [(&str, u32); 4] = [
+const TARGETS: [(&str, u32); 5] = [
     ("packet_walk", 512),
     ("mqtt", 512),
     ("country_database", 1_024),
     ("ban_import", 512),
+    ("login", 512),
 ];
 
 /// Divides so many seconds among the targets, which begin with the committed seeds and what earlier

@@ -66,7 +66,7 @@ enum Command {
         #[command(subcommand)]
         which: bench::Bench,
     },
-    /// Look for bytes that packet walk, MQTT codec, country database or ban list take wrongly
+    /// Look for bytes that packet walk, MQTT codec, country database, ban list or login take wrongly
     Fuzz {
         /// How long, all targets together
         #[arg(long, default_value_t = 60)]

@@ -338,6 +338,7 @@ impl crate::api::Control for Control {
         let snapshot = self.surroundings.mirror.current();
         let principal = Principal {
             wallet: question.wallet,
+            device: None,
             client_id: String::new(),
         };
         let decision = decide(&snapshot, &principal, action, self.surroundings.clock.now());

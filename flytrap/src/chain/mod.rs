@@ -5,7 +5,7 @@ mod file;
 
 pub use file::{FileLedger, LedgerFileError};
 
-use crate::types::{Deployment, Grant, Space, SpaceName, UnixTime, Wallet};
+use crate::types::{Deployment, DeviceKey, Grant, KeyId, Space, SpaceName, UnixTime, Wallet};
 
 /// One thing that happened in a ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,10 @@ pub enum LedgerEvent {
         /// Which.
         grant: Grant,
     },
+    /// A wallet let a device's key act for it; replaces what it said of that key before.
+    DeviceKeySet(DeviceKey),
+    /// A wallet ended a key. The id names the wallet too.
+    DeviceKeyRemoved(KeyId),
     /// A wallet voided the login tokens that it issued before a time.
     TokensRevoked {
         /// Whose tokens.

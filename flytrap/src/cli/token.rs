@@ -11,10 +11,10 @@ use super::args::whole_seconds;
 use crate::config::{domain_problem, read_secret};
 use crate::failure::{Failure, exit};
 use crate::identity::{
-    self, Algorithm, ClientRule, ClientScope, Login, LoginRules, MAX_PASSWORD_BYTES, Minted, Proof,
-    Request, Signer, Token,
+    self, Algorithm, ClientRule, ClientScope, Known, Login, LoginRules, MAX_PASSWORD_BYTES, Minted,
+    Proof, Request, Signer, Token,
 };
-use crate::types::{Clock, Deployment, SystemClock, UnixTime, Wallet, escape_control};
+use crate::types::{Clock, Deployment, KeyKind, SystemClock, UnixTime, Wallet, escape_control};
 
 /// `flytrap token …`
 #[derive(Debug, Args)]
@@ -184,6 +184,7 @@ impl Create {
             },
             scope,
             subscribe_only: self.subscribe_only,
+            single_use: false,
             issued: SystemClock.now(),
             lifetime: self.lifetime,
         };
@@ -291,7 +292,7 @@ impl Inspect {
                 ..LoginRules::default()
             };
             let now = SystemClock.now();
-            let verified = identity::verify(&login, &deployment, &rules, |_| None, now);
+            let verified = identity::verify(&login, &deployment, &rules, &Known::NOTHING, now);
             proof = Some(verified.map_err(failed)?);
         }
         Ok(if json {
@@ -352,6 +353,9 @@ fn inspected_text(token: &Token, proof: Option<Proof>) -> String {
     let algorithm = match claims.algorithm {
         Algorithm::Eip191 => "1, EIP-191 sign-in text",
         Algorithm::Eip712 => "2, EIP-712 typed data",
+        Algorithm::Device(KeyKind::Secp256k1) => "4, device key on secp256k1",
+        Algorithm::Device(KeyKind::P256) => "5, device key on P-256",
+        Algorithm::Device(KeyKind::Ed25519) => "6, device key, Ed25519",
     };
     let clients = match claims.clients {
         ClientRule::Exact => "one, which the signature covers".to_owned(),

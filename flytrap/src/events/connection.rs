@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::budget::LogBudget;
 use crate::metrics::{ConnectionRefusal, LOGIN_OK, Metrics, RefusalKind};
-use crate::types::{Wallet, escape_control};
+use crate::types::{KeyId, Wallet, escape_control};
 
 /// A connection was closed at accept.
 pub struct ConnectionRefused {
@@ -57,6 +57,8 @@ pub struct LoginAccepted<'a> {
     pub peer: SocketAddr,
     /// As whom.
     pub wallet: Wallet,
+    /// With which device key of that wallet, if not with its own.
+    pub device: Option<KeyId>,
     /// Under which client id.
     pub client_id: &'a str,
     /// With which version of MQTT.
@@ -68,7 +70,8 @@ impl LoginAccepted<'_> {
     pub fn emit(&self, metrics: &Metrics) {
         metrics.fields().logins.inc(LOGIN_OK);
         info!(
-            peer = %self.peer, wallet = %self.wallet, client_id = %escape_control(self.client_id),
+            peer = %self.peer, wallet = %self.wallet,
+            device = self.device.map(tracing::field::display), client_id = %escape_control(self.client_id),
             version = %self.version, "login accepted"
         );
     }

@@ -66,7 +66,7 @@ fn all(metrics: &Metrics) -> Vec<(&'static str, Emit<'_>)> {
             => ConnectionRefused { peer, reason: ConnectionRefusal::Banned },
         "tls_handshakes_failed_total" => TlsFailed { peer, error: &NASTY },
         "logins_total{result=\"ok\"}"
-            => LoginAccepted { peer, wallet, client_id, version: &"5" },
+            => LoginAccepted { peer, wallet, device: None, client_id, version: &"5" },
         "logins_total{result=\"auth-failed\"}"
             => LoginRefused { peer, wallet: None, kind: RefusalKind::AuthFailed, why: &NASTY },
         "malformed_packets_total" => MalformedPacket { peer, rule: &NASTY },

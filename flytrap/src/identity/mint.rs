@@ -13,10 +13,13 @@ use ethers_core::utils::{hash_message, keccak256};
 use ethers_signers::WalletError;
 
 use super::client::{ClientRule, ClientScope};
+use super::device_signer::DeviceSigner;
 use super::keystore::Signer;
-use super::text;
+use super::statement::Statement;
 use super::token::{Algorithm, Claims, Signature, Token};
-use crate::types::{Deployment, UnixTime, Wallet};
+use super::user::device_user_name;
+use super::{device, text};
+use crate::types::{Deployment, KeyId, UnixTime, Wallet};
 
 /// What a token shall say.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +30,8 @@ pub struct Request<'a> {
     pub scope: ClientScope<'a>,
     /// Whether its sessions may only subscribe.
     pub subscribe_only: bool,
+    /// Whether it opens one session only.
+    pub single_use: bool,
     /// From when, usually now.
     pub issued: UnixTime,
     /// For how many seconds, at least 1.
@@ -36,8 +41,10 @@ pub struct Request<'a> {
 /// A token, ready for a CONNECT.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Minted {
-    /// Whose it is; its display form is the MQTT user name.
+    /// Whose it is.
     pub wallet: Wallet,
+    /// The MQTT user name.
+    pub user_name: String,
     /// The MQTT password. A secret.
     pub password: String,
     /// When it was issued.
@@ -68,17 +75,57 @@ pub enum MintError {
     /// Its times don't fit the record.
     #[error("a token lives for at least a second and ends before the year 2106")]
     Times,
-    /// The key can't sign.
+    /// The wallet's key can't sign.
     #[error("the wallet's key cannot sign")]
     Signing(#[from] WalletError),
+    /// The device's key can't sign.
+    #[error("the device's key cannot sign")]
+    DeviceSigning(#[from] p256::ecdsa::Error),
+    /// The algorithm asked for is another key's.
+    #[error(
+        "this key signs with another algorithm: a wallet's with 1 or 2, a device's with that of its kind"
+    )]
+    OtherKey,
 }
 
-/// Signs a token for a gateway.
+/// Signs a token for a gateway with a wallet's own key.
 pub fn mint(
     signer: &Signer,
     deployment: &Deployment,
     request: &Request<'_>,
 ) -> Result<Minted, MintError> {
+    let wallet = signer.wallet();
+    let claims = claims(request)?;
+    let statement = claims.statement(wallet, deployment, request.scope);
+    let digest = match claims.algorithm {
+        Algorithm::Eip191 => hash_message(text::message(&statement)),
+        Algorithm::Eip712 => typed_data(&statement),
+        Algorithm::Device(_) => return Err(MintError::OtherKey),
+    };
+    let signature = Signature::Recoverable((&signer.0.sign_hash(digest)?).into());
+    Ok(minted(wallet, wallet.to_string(), claims, signature))
+}
+
+/// Signs a token with a device key that acts for `wallet`.
+pub fn mint_for(
+    wallet: Wallet,
+    signer: &DeviceSigner,
+    deployment: &Deployment,
+    request: &Request<'_>,
+) -> Result<Minted, MintError> {
+    let key = signer.public_key();
+    if request.algorithm != Algorithm::Device(key.kind()) {
+        return Err(MintError::OtherKey);
+    }
+    let claims = claims(request)?;
+    let statement = claims.statement(wallet, deployment, request.scope);
+    let signature = signer.sign(&device::message(&statement, key.kind()))?;
+    let user_name = device_user_name(&KeyId::of(wallet, &key));
+    Ok(minted(wallet, user_name, claims, signature))
+}
+
+/// The request as a record has it, with a fresh nonce.
+fn claims(request: &Request<'_>) -> Result<Claims, MintError> {
     let clients = match request.scope {
         ClientScope::Any => ClientRule::Any,
         ClientScope::Exact("") => return Err(MintError::ClientIdEmpty),
@@ -96,47 +143,31 @@ pub fn mint(
     let seconds = |time: UnixTime| u32::try_from(time.0).map_err(|_| MintError::Times);
     let mut nonce = [0; 8];
     OsRng.fill_bytes(&mut nonce);
-    let claims = Claims {
+    Ok(Claims {
         algorithm: request.algorithm,
         clients,
         subscribe_only: request.subscribe_only,
-        single_use: false,
+        single_use: request.single_use,
         issued: seconds(request.issued)?,
         expires: seconds(expires)?,
         nonce,
-    };
-    let wallet = signer.wallet();
-    let digest = digest(&claims, wallet, deployment, request.scope);
-    let signature = Signature((&signer.0.sign_hash(digest)?).into());
-    Ok(Minted {
-        wallet,
-        password: Token { claims, signature }.encode(),
-        issued: request.issued,
-        expires,
     })
 }
 
-/// What the wallet has to sign, hashed by ethers.
-fn digest(
-    claims: &Claims,
-    wallet: Wallet,
-    deployment: &Deployment,
-    scope: ClientScope<'_>,
-) -> H256 {
-    match claims.algorithm {
-        Algorithm::Eip191 => hash_message(text::message(claims, wallet, deployment, scope)),
-        Algorithm::Eip712 => typed_data(claims, wallet, deployment, scope),
+fn minted(wallet: Wallet, user_name: String, claims: Claims, signature: Signature) -> Minted {
+    Minted {
+        wallet,
+        user_name,
+        password: Token { claims, signature }.encode(),
+        issued: UnixTime(claims.issued.into()),
+        expires: UnixTime(claims.expires.into()),
     }
 }
 
 /// EIP-712 from the parts of ethers. Its `TypedData`, which would do it in one call, pads `bytes8`
 /// on the wrong side.
-fn typed_data(
-    claims: &Claims,
-    wallet: Wallet,
-    deployment: &Deployment,
-    scope: ClientScope<'_>,
-) -> H256 {
+fn typed_data(statement: &Statement<'_>) -> H256 {
+    let deployment = statement.deployment;
     let domain = EIP712Domain {
         name: Some("FlyTrap".to_owned()),
         version: Some("1".to_owned()),
@@ -150,13 +181,13 @@ fn typed_data(
             "Access(address wallet,string gateway,string clientId,uint64 issuedAt,\
              uint64 expiresAt,bytes8 nonce,uint8 flags)",
         ),
-        AbiToken::Address(wallet.0.into()),
+        AbiToken::Address(statement.wallet.0.into()),
         hashed(&deployment.domain),
-        hashed(&scope.raw()),
-        AbiToken::Uint(claims.issued.into()),
-        AbiToken::Uint(claims.expires.into()),
-        AbiToken::FixedBytes(claims.nonce.to_vec()),
-        AbiToken::Uint(claims.flags().into()),
+        hashed(&statement.scope.raw()),
+        AbiToken::Uint(statement.issued.into()),
+        AbiToken::Uint(statement.expires.into()),
+        AbiToken::FixedBytes(statement.nonce.as_bytes().to_vec()),
+        AbiToken::Uint(statement.flags.into()),
     ]);
     let parts = [&b"\x19\x01"[..], &domain.separator(), &keccak256(access)];
     H256(keccak256(parts.concat()))

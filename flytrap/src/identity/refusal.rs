@@ -1,6 +1,6 @@
 //! Why a login is refused.
 
-use crate::types::UnixTime;
+use crate::types::{UnixTime, Wallet};
 
 /// A refused login. Only the first kind is an offence; `docs/adr/` says where the line runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -8,9 +8,14 @@ pub enum Refusal {
     /// Nothing was proven: possession of the wallet's key least of all.
     #[error("authentication failed: {0}")]
     AuthFailed(Fault),
-    /// The wallet did sign this token, but it can't be used now.
-    #[error("token not usable: {0}")]
-    TokenStale(Staleness),
+    /// The wallet, or a device key of it, did sign this, but it can't be used now.
+    #[error("token not usable: {why}")]
+    TokenStale {
+        /// The wallet.
+        wallet: Wallet,
+        /// What is wrong with it.
+        why: Staleness,
+    },
 }
 
 impl From<Fault> for Refusal {
@@ -19,21 +24,26 @@ impl From<Fault> for Refusal {
     }
 }
 
-impl From<Staleness> for Refusal {
-    fn from(staleness: Staleness) -> Self {
-        Self::TokenStale(staleness)
-    }
-}
-
 /// Why a login proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// The user name is no wallet.
-    #[error("the user name is not a wallet, 0x and 40 hexadecimal digits")]
+    /// The user name is neither a wallet nor a device key.
+    #[error(
+        "the user name is neither a wallet, 0x and 40 hexadecimal digits, nor a device key, dev: \
+         and 22 characters"
+    )]
     UserName,
-    /// The user name names a device key.
-    #[error("device keys (user name dev:…) are not supported by this gateway")]
-    DeviceKey,
+    /// The ledger has no device key of this name and kind.
+    #[error(
+        "no such device key: it was never registered, was removed, or is of another kind than the \
+         token says"
+    )]
+    UnknownDevice,
+    /// A wallet's name with a device key's signature, or the reverse.
+    #[error(
+        "the signature is of another kind than the user name: 0x… signs with 1 or 2, dev:… with 4 to 6"
+    )]
+    OtherUser,
     /// The password is longer than [`super::MAX_PASSWORD_BYTES`].
     #[error("the password is longer than 2048 bytes")]
     PasswordTooLong,
@@ -50,7 +60,7 @@ pub enum Fault {
     #[error("signature algorithm {0} is unknown")]
     UnknownAlgorithm(u8),
     /// An algorithm of FT1 that this build doesn't verify.
-    #[error("signature algorithm {0} is not supported by this gateway, use 1 or 2")]
+    #[error("signature algorithm {0} is not supported by this gateway, use 1, 2, 4, 5 or 6")]
     UnsupportedAlgorithm(u8),
     /// A reserved bit is set, or bits 0 and 1 are both set.
     #[error("the token's flags 0x{0:02x} are not a valid combination")]
@@ -73,9 +83,9 @@ pub enum Fault {
     /// No public key fits the signature.
     #[error("the signature is not valid")]
     Signature,
-    /// The signature belongs to another wallet, or covers something else than what was presented.
+    /// The signature belongs to another key, or covers something else than what was presented.
     #[error(
-        "the signature is not this wallet's for this client id, gateway, chain and contract: \
+        "the signature is not this wallet's or device's for this client id, gateway, chain and contract: \
          compare them with what the token was created for"
     )]
     OtherSigner,
@@ -108,6 +118,12 @@ pub enum Staleness {
     #[error("its wallet revoked all tokens issued up to {until}")]
     Revoked {
         /// Tokens issued at this second or earlier are revoked.
+        until: UnixTime,
+    },
+    /// Its device key's time is over.
+    #[error("its device key expired at {until}: its wallet can register it again")]
+    KeyExpired {
+        /// First second at which the key isn't valid any more.
         until: UnixTime,
     },
     /// Single use asks for a memory of nonces.

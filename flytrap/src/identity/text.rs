@@ -1,26 +1,20 @@
 //! Algorithm 1: a sign-in message as of EIP-4361, signed as of EIP-191.
 
-use super::client::ClientScope;
 use super::keccak256;
-use super::token::Claims;
-use crate::types::{Deployment, UnixTime, Wallet};
+use super::statement::Statement;
+use crate::types::{Deployment, UnixTime};
 
 /// The message that the wallet showed to its owner. It is never sent: both sides write it.
 ///
 /// Only the domain, which is configured, and the encoded client id are free text, so nobody can
 /// write lines of their own into it.
-pub(super) fn message(
-    claims: &Claims,
-    wallet: Wallet,
-    deployment: &Deployment,
-    scope: ClientScope<'_>,
-) -> String {
+pub(super) fn message(statement: &Statement<'_>) -> String {
     let Deployment {
         domain,
         chain_id,
         contract,
-    } = deployment;
-    let flags = match claims.flags() {
+    } = statement.deployment;
+    let flags = match statement.flags {
         0 => String::new(),
         flags => format!("\n- urn:flytrap:flags:{flags:x}"),
     };
@@ -39,10 +33,11 @@ pub(super) fn message(
          Resources:\n\
          - urn:flytrap:{contract}\n\
          - urn:flytrap:client:{client}{flags}",
-        nonce = hex::encode(claims.nonce),
-        issued = UnixTime(claims.issued.into()),
-        expires = UnixTime(claims.expires.into()),
-        client = scope.encoded(),
+        wallet = statement.wallet,
+        nonce = hex::encode(statement.nonce.as_bytes()),
+        issued = UnixTime(statement.issued.into()),
+        expires = UnixTime(statement.expires.into()),
+        client = statement.scope.encoded(),
     )
 }
 

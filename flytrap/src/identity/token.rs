@@ -8,8 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::client::{ClientRule, ClientScope};
 use super::refusal::Fault;
-use super::{text, typed};
-use crate::types::{Deployment, Wallet};
+use super::statement::{Nonce, Statement};
+use crate::types::{Deployment, KeyKind, Wallet};
 
 /// Passwords longer than this are refused unread.
 pub const MAX_PASSWORD_BYTES: usize = 2048;
@@ -22,13 +22,15 @@ const SUBSCRIBE_ONLY: u8 = 1 << 2;
 const SINGLE_USE: u8 = 1 << 3;
 const KNOWN_FLAGS: u8 = ANY_CLIENT | CLIENT_PREFIX | SUBSCRIBE_ONLY | SINGLE_USE;
 
-/// How the wallet signed.
+/// How it is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// 1: EIP-191 `personal_sign` over an EIP-4361 text.
+    /// 1: by the wallet, EIP-191 `personal_sign` over an EIP-4361 text.
     Eip191,
-    /// 2: EIP-712 typed data.
+    /// 2: by the wallet, EIP-712 typed data.
     Eip712,
+    /// 4, 5 and 6: by a device key of this kind.
+    Device(KeyKind),
 }
 
 /// What the record says, all of it covered by the signature.
@@ -50,9 +52,40 @@ pub struct Claims {
     pub nonce: [u8; 8],
 }
 
-/// r, s and v of an ECDSA signature: 65 bytes that make the record a secret.
+/// The bytes that make the record a secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Signature(pub [u8; 65]);
+pub enum Signature {
+    /// r, s and v over secp256k1: algorithms 1, 2 and 4.
+    Recoverable([u8; 65]),
+    /// r and s over P-256, or an Ed25519 signature: algorithms 5 and 6.
+    Plain([u8; 64]),
+}
+
+impl Signature {
+    /// Reads the signature of that algorithm.
+    ///
+    /// # Errors
+    /// [`Fault::Length`].
+    pub(super) fn parse(algorithm: Algorithm, bytes: &[u8]) -> Result<Self, Fault> {
+        match algorithm {
+            Algorithm::Eip191 | Algorithm::Eip712 | Algorithm::Device(KeyKind::Secp256k1) => {
+                bytes.try_into().map(Self::Recoverable)
+            }
+            Algorithm::Device(KeyKind::P256 | KeyKind::Ed25519) => {
+                bytes.try_into().map(Self::Plain)
+            }
+        }
+        .map_err(|_| Fault::Length)
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Recoverable(bytes) => bytes,
+            Self::Plain(bytes) => bytes,
+        }
+    }
+}
 
 impl fmt::Debug for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,12 +119,7 @@ impl Token {
         if version != VERSION {
             return Err(Fault::Version(version));
         }
-        let algorithm = match algorithm {
-            1 => Algorithm::Eip191,
-            2 => Algorithm::Eip712,
-            3..=6 => return Err(Fault::UnsupportedAlgorithm(algorithm)),
-            _ => return Err(Fault::UnknownAlgorithm(algorithm)),
-        };
+        let algorithm = Algorithm::from_code(algorithm)?;
         if flags & !KNOWN_FLAGS != 0 {
             return Err(Fault::Flags(flags));
         }
@@ -108,7 +136,7 @@ impl Token {
                 (ClientRule::Prefix(length), rest)
             }
         };
-        let signature = rest.try_into().map_err(|_| Fault::Length)?;
+        let signature = Signature::parse(algorithm, rest)?;
         let claims = Claims {
             algorithm,
             clients,
@@ -121,10 +149,7 @@ impl Token {
         if claims.expires <= claims.issued {
             return Err(Fault::Times);
         }
-        Ok(Self {
-            claims,
-            signature: Signature(signature),
-        })
+        Ok(Self { claims, signature })
     }
 
     /// The password that carries this record. It is a bearer secret.
@@ -137,7 +162,7 @@ impl Token {
         if let ClientRule::Prefix(length) = claims.clients {
             record.push(length.get());
         }
-        record.extend(self.signature.0);
+        record.extend(self.signature.as_bytes());
         URL_SAFE_NO_PAD.encode(record)
     }
 }
@@ -148,6 +173,18 @@ impl Algorithm {
         match self {
             Self::Eip191 => 1,
             Self::Eip712 => 2,
+            Self::Device(kind) => kind.code(),
+        }
+    }
+
+    pub(super) fn from_code(code: u8) -> Result<Self, Fault> {
+        match code {
+            1 => Ok(Self::Eip191),
+            2 => Ok(Self::Eip712),
+            3 => Err(Fault::UnsupportedAlgorithm(code)),
+            _ => KeyKind::from_code(code)
+                .map(Self::Device)
+                .ok_or(Fault::UnknownAlgorithm(code)),
         }
     }
 }
@@ -169,16 +206,22 @@ impl Claims {
         clients | subscribe_only | single_use
     }
 
-    /// The 32 bytes that `wallet` must have signed for these claims to hold here.
-    pub(super) fn digest(
+    /// What must have been signed, for `wallet`, for these claims to hold here.
+    pub(super) fn statement<'a>(
         &self,
         wallet: Wallet,
-        deployment: &Deployment,
-        scope: ClientScope<'_>,
-    ) -> [u8; 32] {
-        match self.algorithm {
-            Algorithm::Eip191 => text::digest(&text::message(self, wallet, deployment, scope)),
-            Algorithm::Eip712 => typed::digest(self, wallet, deployment, scope),
+        deployment: &'a Deployment,
+        scope: ClientScope<'a>,
+    ) -> Statement<'a> {
+        Statement {
+            algorithm: self.algorithm,
+            wallet,
+            deployment,
+            scope,
+            flags: self.flags(),
+            issued: self.issued,
+            expires: self.expires,
+            nonce: Nonce::Token(self.nonce),
         }
     }
 }

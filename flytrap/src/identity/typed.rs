@@ -1,9 +1,7 @@
 //! Algorithm 2: EIP-712 typed data.
 
-use super::client::ClientScope;
 use super::keccak256;
-use super::token::Claims;
-use crate::types::{Deployment, Wallet};
+use super::statement::{Nonce, Statement};
 
 const DOMAIN_TYPE: &[u8] =
     b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)";
@@ -11,12 +9,8 @@ const ACCESS_TYPE: &[u8] = b"Access(address wallet,string gateway,string clientI
 uint64 issuedAt,uint64 expiresAt,bytes8 nonce,uint8 flags)";
 
 /// What `eth_signTypedData_v4` signs.
-pub(super) fn digest(
-    claims: &Claims,
-    wallet: Wallet,
-    deployment: &Deployment,
-    scope: ClientScope<'_>,
-) -> [u8; 32] {
+pub(super) fn digest(statement: &Statement<'_>) -> [u8; 32] {
+    let deployment = statement.deployment;
     let domain = keccak256(&[
         &keccak256(&[DOMAIN_TYPE]),
         &keccak256(&[b"FlyTrap"]),
@@ -24,15 +18,18 @@ pub(super) fn digest(
         &right_aligned(&deployment.chain_id.to_be_bytes()),
         &right_aligned(&deployment.contract.0),
     ]);
+    let (access_type, nonce) = match &statement.nonce {
+        Nonce::Token(nonce) => (ACCESS_TYPE, left_aligned(nonce)),
+    };
     let access = keccak256(&[
-        &keccak256(&[ACCESS_TYPE]),
-        &right_aligned(&wallet.0),
+        &keccak256(&[access_type]),
+        &right_aligned(&statement.wallet.0),
         &keccak256(&[deployment.domain.as_bytes()]),
-        &keccak256(&[scope.raw().as_bytes()]),
-        &right_aligned(&claims.issued.to_be_bytes()),
-        &right_aligned(&claims.expires.to_be_bytes()),
-        &left_aligned(&claims.nonce),
-        &right_aligned(&[claims.flags()]),
+        &keccak256(&[statement.scope.raw().as_bytes()]),
+        &right_aligned(&statement.issued.to_be_bytes()),
+        &right_aligned(&statement.expires.to_be_bytes()),
+        &nonce,
+        &right_aligned(&[statement.flags]),
     ]);
     keccak256(&[b"\x19\x01", &domain, &access])
 }

@@ -2,22 +2,22 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::types::Wallet;
+use crate::types::{KeyId, Wallet};
 
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const LENGTH: usize = 22;
 
 /// The client id that the broker sees: 22 characters of 0-9, A-Z, a-z, which every MQTT 3.1.1
-/// broker must accept. It depends on the wallet and on the device key (`key_id`, zeros if none),
+/// broker must accept. It depends on the wallet and on the device key (32 zeros if none),
 /// so nobody can take over a session by choosing somebody else's client id.
 ///
 /// SHA-256 over `FTC1`, wallet, key id and client id; the first 16 bytes of it as a big-endian
 /// number in base 62, left-padded with `0`.
-pub fn upstream_client_id(wallet: Wallet, key_id: Option<[u8; 32]>, client_id: &str) -> String {
+pub fn upstream_client_id(wallet: Wallet, device: Option<KeyId>, client_id: &str) -> String {
     let hash: [u8; 32] = Sha256::new()
         .chain_update(b"FTC1")
         .chain_update(wallet.0)
-        .chain_update(key_id.unwrap_or_default())
+        .chain_update(device.map_or([0; 32], |id| id.0))
         .chain_update(client_id)
         .finalize()
         .into();
@@ -51,7 +51,7 @@ mod tests {
             "0PmCZtLPGTz8T0AFm2ZdgQ"
         );
         assert_eq!(
-            upstream_client_id(wallet, Some([7; 32]), "sensor-1"),
+            upstream_client_id(wallet, Some(KeyId([7; 32])), "sensor-1"),
             "3cVmO4YYYlWWz9izR1sJW1"
         );
         assert_eq!(
@@ -69,8 +69,8 @@ mod tests {
         let ids = [
             upstream_client_id(Wallet([1; 20]), None, "x"),
             upstream_client_id(Wallet([2; 20]), None, "x"),
-            upstream_client_id(Wallet([1; 20]), Some([1; 32]), "x"),
-            upstream_client_id(Wallet([1; 20]), Some([2; 32]), "x"),
+            upstream_client_id(Wallet([1; 20]), Some(KeyId([1; 32])), "x"),
+            upstream_client_id(Wallet([1; 20]), Some(KeyId([2; 32])), "x"),
             upstream_client_id(Wallet([1; 20]), None, "y"),
         ];
         let distinct: std::collections::HashSet<_> = ids.iter().collect();

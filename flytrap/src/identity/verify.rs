@@ -1,21 +1,17 @@
 //! Verification of a login.
 
 use std::fmt;
-use std::sync::LazyLock;
-
-use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
-use secp256k1::{Message, Secp256k1, VerifyOnly};
 
 use super::client::ClientRule;
-use super::keccak256;
 use super::refusal::{Fault, Refusal, Staleness};
-use super::token::{Signature, Token};
-use crate::types::{Deployment, UnixTime, Wallet};
+use super::token::{Algorithm, Token};
+use super::user::Claimed;
+use crate::types::{Deployment, DeviceKey, KeyId, KeyIdPrefix, UnixTime, Wallet};
 
 /// What a CONNECT brings.
 #[derive(Clone, Copy)]
 pub struct Login<'a> {
-    /// MQTT user name: the wallet.
+    /// MQTT user name: the wallet, or the device key.
     pub user_name: &'a str,
     /// MQTT password: the token.
     pub password: &'a [u8],
@@ -55,14 +51,41 @@ impl Default for LoginRules {
     }
 }
 
+/// What the gateway knows of wallets. Both are asked only where it matters: a key by the name that
+/// somebody logs in with, a revocation once a wallet has proved itself.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// The device key whose id begins so.
+    pub device_key: &'a dyn Fn(&KeyIdPrefix) -> Option<&'a DeviceKey>,
+    /// Up to when a wallet revoked its tokens, those of its devices included.
+    pub revoked_before: &'a dyn Fn(Wallet) -> Option<UnixTime>,
+}
+
+impl Known<'_> {
+    /// No device keys and no revocations.
+    pub const NOTHING: Self = Self {
+        device_key: &|_| None,
+        revoked_before: &|_| None,
+    };
+}
+
+impl fmt::Debug for Known<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Known")
+    }
+}
+
 /// What a login proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proof {
-    /// Who signed.
+    /// Who signed, or for whom its device key did.
     pub wallet: Wallet,
+    /// The device key that signed; `None`: the wallet's own.
+    pub device: Option<KeyId>,
     /// When the token was issued.
     pub issued: UnixTime,
-    /// From this second on neither the token nor its sessions are valid.
+    /// From this second on neither the token nor its sessions are valid: its own end, or that of
+    /// its device key if it comes first.
     pub expires: UnixTime,
     /// The session may not publish.
     pub subscribe_only: bool,
@@ -70,51 +93,85 @@ pub struct Proof {
     pub bound: bool,
 }
 
-/// Verifies a login at time `now`. `revoked_before` tells up to when a wallet revoked its tokens;
-/// it is asked only about wallets that proved themselves.
+/// Verifies a login at time `now`.
 ///
 /// # Errors
-/// [`Refusal::AuthFailed`] if nothing is proven, [`Refusal::TokenStale`] if the wallet did sign
-/// the token but it can't be used.
+/// [`Refusal::AuthFailed`] if nothing is proven, [`Refusal::TokenStale`] if the token is signed as
+/// it must be but can't be used.
 pub fn verify(
     login: &Login<'_>,
     deployment: &Deployment,
     rules: &LoginRules,
-    revoked_before: impl Fn(Wallet) -> Option<UnixTime>,
+    known: &Known<'_>,
     now: UnixTime,
 ) -> Result<Proof, Refusal> {
-    let wallet = claimed_wallet(login.user_name)?;
+    let claimed = Claimed::parse(login.user_name)?;
     let Token { claims, signature } = Token::decode(login.password)?;
     let scope = claims.clients.scope(login.client_id)?;
-    if recover(claims.digest(wallet, deployment, scope), &signature)? != wallet {
-        return Err(Fault::OtherSigner.into());
-    }
+    let signer = Signatory::find(claimed, claims.algorithm, known)?;
+    let wallet = signer.wallet;
+    claims
+        .statement(wallet, deployment, scope)
+        .check(&signature, signer.device)?;
     let proof = Proof {
         wallet,
+        device: signer.device.map(DeviceKey::id),
         issued: UnixTime(claims.issued.into()),
         expires: UnixTime(claims.expires.into()),
         subscribe_only: claims.subscribe_only,
         bound: claims.clients == ClientRule::Exact,
     };
-    // The times come after the signature, though they cost less to look at: only a token that the
-    // wallet did sign may be called stale, for that is no offence.
-    usable(&proof, rules, now)?;
-    if let Some(until) = revoked_before(wallet)
+    // The times come after the signature, though they cost less to look at: only a token that was
+    // signed as it must be may be called stale, for that is no offence.
+    let stale = |why| Refusal::TokenStale { wallet, why };
+    usable(&proof, rules, now).map_err(stale)?;
+    let expires = signer.expires(proof.expires, now).map_err(stale)?;
+    if let Some(until) = (known.revoked_before)(wallet)
         && proof.issued <= until
     {
-        return Err(Staleness::Revoked { until }.into());
+        return Err(stale(Staleness::Revoked { until }));
     }
     if claims.single_use {
-        return Err(Staleness::SingleUse.into());
+        return Err(stale(Staleness::SingleUse));
     }
-    Ok(proof)
+    Ok(Proof { expires, ..proof })
 }
 
-fn claimed_wallet(user_name: &str) -> Result<Wallet, Fault> {
-    if user_name.starts_with("dev:") {
-        return Err(Fault::DeviceKey);
+/// Whose signature a login needs.
+#[derive(Clone, Copy, Debug)]
+struct Signatory<'a> {
+    wallet: Wallet,
+    device: Option<&'a DeviceKey>,
+}
+
+impl<'a> Signatory<'a> {
+    /// The wallet, or the device key of this name if it is of the algorithm's kind.
+    fn find(claimed: Claimed, algorithm: Algorithm, known: &Known<'a>) -> Result<Self, Fault> {
+        match (claimed, algorithm) {
+            (Claimed::Wallet(wallet), Algorithm::Eip191 | Algorithm::Eip712) => Ok(Self {
+                wallet,
+                device: None,
+            }),
+            (Claimed::Device(prefix), Algorithm::Device(kind)) => (known.device_key)(&prefix)
+                .filter(|device| device.key.kind() == kind && device.id().prefix() == prefix)
+                .map(|device| Self {
+                    wallet: device.wallet,
+                    device: Some(device),
+                })
+                .ok_or(Fault::UnknownDevice),
+            _ => Err(Fault::OtherUser),
+        }
     }
-    Wallet::from_hex_any_case(user_name).map_err(|_| Fault::UserName)
+
+    /// The earlier of `expires` and the end of the device key.
+    fn expires(self, expires: UnixTime, now: UnixTime) -> Result<UnixTime, Staleness> {
+        let end = self.device.and_then(|device| device.until.end());
+        match end {
+            Some(until) if until <= now => Err(Staleness::KeyExpired { until }),
+            Some(until) => Ok(expires.min(until)),
+            None => Ok(expires),
+        }
+    }
 }
 
 /// Whether the token's times suit the rules.
@@ -138,31 +195,4 @@ fn usable(proof: &Proof, rules: &LoginRules, now: UnixTime) -> Result<(), Stalen
         return Err(Staleness::LifetimeTooLong { lifetime, maximum });
     }
     Ok(())
-}
-
-/// The wallet whose key made `signature` over `digest`.
-fn recover(digest: [u8; 32], signature: &Signature) -> Result<Wallet, Fault> {
-    static CURVE: LazyLock<Secp256k1<VerifyOnly>> = LazyLock::new(Secp256k1::verification_only);
-
-    let [compact @ .., v] = &signature.0;
-    let recovery = match v {
-        0 | 27 => RecoveryId::Zero,
-        1 | 28 => RecoveryId::One,
-        _ => return Err(Fault::RecoveryId(*v)),
-    };
-    let signature =
-        RecoverableSignature::from_compact(compact, recovery).map_err(|_| Fault::Signature)?;
-    let as_given = signature.to_standard();
-    let mut low = as_given;
-    low.normalize_s();
-    if low != as_given {
-        return Err(Fault::HighS);
-    }
-    let key = CURVE
-        .recover_ecdsa(Message::from_digest(digest), &signature)
-        .map_err(|_| Fault::Signature)?;
-    // An address is the last 20 bytes of the hash of the point, without the leading 4.
-    let [_, point @ ..] = key.serialize_uncompressed();
-    let [_, _, _, _, _, _, _, _, _, _, _, _, address @ ..] = keccak256(&[&point]);
-    Ok(Wallet(address))
 }

@@ -103,6 +103,8 @@ fn fold(
                     builder.grant(space, *wallet, *grant)?;
                 }
             }
+            LedgerEvent::DeviceKeySet(device) => builder.set_device_key(device.clone()),
+            LedgerEvent::DeviceKeyRemoved(id) => builder.remove_device_key(id),
             LedgerEvent::TokensRevoked { wallet, before } => {
                 builder.revoke_tokens(*wallet, *before);
             }

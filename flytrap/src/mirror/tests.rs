@@ -4,7 +4,8 @@ use super::*;
 use crate::chain::FileLedger;
 use crate::policy::{Decision, DenyReason, decide};
 use crate::types::{
-    Action, Deployment, Grant, Principal, Space, SpaceName, Terms, TopicName, UnixTime, Validity,
+    Action, Deployment, DeviceKey, Grant, KeyId, Principal, PublicKey, Space, SpaceName, Terms,
+    TopicName, UnixTime, Validity,
 };
 
 const OWNER: Wallet = Wallet([1; 20]);
@@ -53,6 +54,7 @@ fn grant(text: &str, publish: Validity) -> LedgerEvent {
 fn may_publish(mirror: &Mirror, wallet: Wallet, topic: &str) -> Decision {
     let principal = Principal {
         wallet,
+        device: None,
         client_id: "c".to_owned(),
     };
     let action = Action::Publish(TopicName::new(topic).unwrap());
@@ -106,6 +108,7 @@ fn serves_the_configured_spaces_alone() {
     // A grant in a space that isn't served admits nobody.
     let principal = Principal {
         wallet: DEVICE,
+        device: None,
         client_id: "c".to_owned(),
     };
     let connect = decide(&mirror.current(), &principal, Action::Connect, UnixTime(0));
@@ -195,6 +198,7 @@ fn the_documentation_is_true() {
         let topic = TopicName::new(wants.split('`').nth(1).unwrap()).unwrap();
         let principal = Principal {
             wallet: wallet.parse().unwrap(),
+            device: None,
             client_id: "c".to_owned(),
         };
         let action = if wants.starts_with("publish") {
@@ -210,4 +214,50 @@ fn the_documentation_is_true() {
         rows += 1;
     }
     assert_eq!(rows, 10);
+}
+
+fn key_of(wallet: Wallet) -> DeviceKey {
+    DeviceKey {
+        wallet,
+        key: PublicKey::Ed25519([7; 32]),
+        until: Validity::Forever,
+        scope: None,
+    }
+}
+
+#[test]
+fn device_keys_are_set_replaced_and_removed() {
+    let (first, other) = (key_of(DEVICE), key_of(OWNER));
+    let shorter = DeviceKey {
+        until: Validity::Until(UnixTime(5)),
+        ..first.clone()
+    };
+    let mut told = vec![
+        space("plant"),
+        LedgerEvent::DeviceKeySet(first.clone()),
+        LedgerEvent::DeviceKeySet(other.clone()),
+        LedgerEvent::DeviceKeySet(shorter.clone()),
+    ];
+    let fold = |told: &[LedgerEvent]| {
+        let mirror = Mirror::load(&Told(told.to_vec()), &MirrorSettings::default()).unwrap();
+        mirror.current()
+    };
+    let snapshot = fold(&told);
+    assert_eq!(snapshot.device_keys(), 2);
+    assert_eq!(snapshot.device_key(&first.id()), Some(&shorter));
+    assert_eq!(
+        snapshot.device_key_of_prefix(&first.id().prefix()),
+        Some(&shorter)
+    );
+
+    // What another wallet says of the same key is about another id.
+    told.push(LedgerEvent::DeviceKeyRemoved(first.id()));
+    told.push(LedgerEvent::DeviceKeyRemoved(KeyId([1; 32])));
+    let snapshot = fold(&told);
+    assert_eq!(snapshot.device_key_of_prefix(&first.id().prefix()), None);
+    assert_eq!(
+        snapshot.device_key_of_prefix(&other.id().prefix()),
+        Some(&other)
+    );
+    assert_eq!(snapshot.device_key_of_prefix(&[0xff; 16]), None);
 }

@@ -4,7 +4,8 @@ use super::covers::covers;
 use super::snapshot::{Admit, Node, Snapshot};
 use super::{Decision, DenyReason, Why};
 use crate::types::{
-    Action, Grant, Mode, Principal, Right, TopicFilter, TopicName, UnixTime, Validity, Wallet,
+    Action, Grant, KeyId, Mode, Principal, Right, TopicFilter, TopicName, UnixTime, Validity,
+    Wallet,
 };
 
 /// Whether `principal` may do `action` at `now`.
@@ -25,12 +26,44 @@ pub fn decide(
         right,
         now,
     };
-    match action {
+    let of_wallet = match action {
         Action::Connect => connect(snapshot, principal.wallet, now),
         Action::Publish(topic) => case(Right::Publish).name(topic),
         Action::Receive(topic) => case(Right::Subscribe).name(topic),
         Action::Subscribe(filter) => case(Right::Subscribe).filter(filter),
+    };
+    match &principal.device {
+        None => of_wallet,
+        Some(device) => by_device(snapshot, device, action, now, of_wallet),
     }
+}
+
+/// What a device may do: what its wallet may, inside its scope, while its key is good.
+fn by_device(
+    snapshot: &Snapshot,
+    device: &KeyId,
+    action: Action<'_>,
+    now: UnixTime,
+    of_wallet: Decision,
+) -> Decision {
+    let Some(key) = snapshot
+        .device_key(device)
+        .filter(|key| key.until.holds(now))
+    else {
+        return deny(DenyReason::DeviceKey);
+    };
+    let Decision::Permit { why, until } = of_wallet else {
+        return of_wallet;
+    };
+    let inside = key.scope.as_ref().is_none_or(|scope| match action {
+        Action::Connect => true,
+        Action::Publish(topic) | Action::Receive(topic) => scope.holds(topic.levels()),
+        Action::Subscribe(filter) => scope.holds(filter.levels()),
+    });
+    if !inside {
+        return deny(DenyReason::OutsideScope);
+    }
+    permit(why, until.into_iter().chain(key.until.end()).min())
 }
 
 fn connect(snapshot: &Snapshot, wallet: Wallet, now: UnixTime) -> Decision {

@@ -121,6 +121,10 @@ causes! {
         NotCovered = "not-covered", "the filter matches more than the wallet may receive";
         /// A `$` topic for which the configuration doesn't name the wallet.
         DollarTopic = "dollar-topic", "the configuration's [dollar_topics] do not name the wallet for this $ topic";
+        /// The device key that acts is not in the ledger any more, or has expired.
+        DeviceKey = "device-key", "the device key was removed or has expired";
+        /// The wallet may, but its device key is confined to a topic space that doesn't hold it.
+        OutsideScope = "outside-scope", "the device key is confined to another topic space";
         /// `Connect` of a wallet that owns nothing, has no grant, and finds no open space.
         NotAdmitted = "not-admitted", "the wallet owns no topic space, has no grant, and no topic space is open";
     }

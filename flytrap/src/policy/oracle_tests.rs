@@ -191,6 +191,7 @@ fn filters() -> impl Strategy<Value = String> {
 fn ask(snapshot: &Snapshot, wallet: Wallet, action: Action<'_>, now: UnixTime) -> Decision {
     let principal = Principal {
         wallet,
+        device: None,
         client_id: String::new(),
     };
     decide(snapshot, &principal, action, now)

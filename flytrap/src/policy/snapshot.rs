@@ -1,8 +1,11 @@
 //! The immutable view that sessions decide with: a trie over the levels of topic spaces.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::types::{Grant, Mode, Right, Space, SpaceName, TopicFilter, UnixTime, Validity, Wallet};
+use crate::types::{
+    DeviceKey, Grant, KeyId, KeyIdPrefix, Mode, Right, Space, SpaceName, TopicFilter, UnixTime,
+    Validity, Wallet,
+};
 
 /// Which wallets may open a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -48,6 +51,7 @@ pub struct Snapshot {
     pub(super) any_open: bool,
     dollar_topics: Vec<(Box<str>, HashSet<Wallet>)>,
     revocations: HashMap<Wallet, UnixTime>,
+    devices: BTreeMap<KeyId, DeviceKey>,
 }
 
 /// Positions in [`Snapshot::nodes`] by label; a child's is behind its parent's.
@@ -77,6 +81,29 @@ impl Snapshot {
     /// Tokens that `wallet` issued before this time are void; `None`: it revoked none.
     pub fn tokens_revoked_before(&self, wallet: Wallet) -> Option<UnixTime> {
         self.revocations.get(&wallet).copied()
+    }
+
+    /// The device key of that id, which may have expired.
+    pub fn device_key(&self, id: &KeyId) -> Option<&DeviceKey> {
+        self.devices.get(id)
+    }
+
+    /// The device key whose id begins so. `None` if two do: making them takes 2^64 attempts, and
+    /// only their maker loses by it.
+    pub fn device_key_of_prefix(&self, prefix: &KeyIdPrefix) -> Option<&DeviceKey> {
+        let mut first = [0; 32];
+        first
+            .iter_mut()
+            .zip(prefix)
+            .for_each(|(slot, byte)| *slot = *byte);
+        let mut from = self.devices.range(KeyId(first)..);
+        let mut next = || from.next().filter(|(id, _)| id.prefix() == *prefix);
+        next().filter(|_| next().is_none()).map(|(_, key)| key)
+    }
+
+    /// How many device keys it holds, expired ones included.
+    pub fn device_keys(&self) -> usize {
+        self.devices.len()
     }
 
     /// How many topic spaces it holds.
@@ -184,6 +211,16 @@ impl SnapshotBuilder {
     pub fn revoke_tokens(&mut self, wallet: Wallet, before: UnixTime) {
         let latest = self.snapshot.revocations.entry(wallet).or_default();
         *latest = before.max(*latest);
+    }
+
+    /// Lets a key act for its wallet; replaces what was said of that key before.
+    pub fn set_device_key(&mut self, device: DeviceKey) {
+        self.snapshot.devices.insert(device.id(), device);
+    }
+
+    /// Ends a key. There may be none of that id.
+    pub fn remove_device_key(&mut self, id: &KeyId) {
+        self.snapshot.devices.remove(id);
     }
 
     /// Lets `wallets` do everything on the `$` topics that the filter matches.

@@ -56,6 +56,7 @@ impl Reporter {
         match note {
             Note::LoggedIn {
                 wallet,
+                device,
                 client_id,
                 version,
                 entitled,
@@ -67,6 +68,7 @@ impl Reporter {
                 LoginAccepted {
                     peer: self.peer,
                     wallet: *wallet,
+                    device: *device,
                     client_id,
                     version,
                 }
@@ -77,7 +79,10 @@ impl Reporter {
                 text,
                 reason,
             } => {
-                let Some(Principal { wallet, client_id }) = principal else {
+                let Some(Principal {
+                    wallet, client_id, ..
+                }) = principal
+                else {
                     return;
                 };
                 Denied {

@@ -6,7 +6,7 @@ use super::{
     Cause, Close, Context, Denial, Identity, LoginRefusal, Note, Output, Phase, Session,
     WillTopics, fits,
 };
-use crate::identity::{self, Login, Proof, Refusal};
+use crate::identity::{self, Known, Login, Proof, Refusal};
 use crate::mqtt::encode::{ConnectOut, TooLong, WillOut};
 use crate::mqtt::{
     Connack, Connect, ConnectError, Frame, Malformed, PacketType, Property, ReasonCode, Version,
@@ -14,7 +14,7 @@ use crate::mqtt::{
 };
 use crate::offence::Offence;
 use crate::policy::{Decision, Why, decide};
-use crate::types::{Action, Asked, Principal, Wallet};
+use crate::types::{Action, Asked, Principal};
 
 /// The user property that is set aside for tokens of clients without a password. Whatever it
 /// holds stays here.
@@ -96,22 +96,20 @@ impl Session {
             password,
             client_id: connect.client_id,
         };
-        let revoked_before = |wallet| context.snapshot.tokens_revoked_before(wallet);
         let settings = &self.settings;
         identity::verify(
             &login,
             &settings.deployment,
             &settings.login,
-            revoked_before,
+            &Known {
+                device_key: &|prefix| context.snapshot.device_key_of_prefix(prefix),
+                revoked_before: &|wallet| context.snapshot.tokens_revoked_before(wallet),
+            },
             context.now,
         )
         .map_err(|refusal| match refusal {
             Refusal::AuthFailed(fault) => LoginRefusal::AuthFailed(fault),
-            // Only a wallet's own signature makes a token stale.
-            Refusal::TokenStale(why) => LoginRefusal::TokenStale {
-                wallet: Wallet::from_hex_any_case(user_name).unwrap_or_default(),
-                why,
-            },
+            Refusal::TokenStale { wallet, why } => LoginRefusal::TokenStale { wallet, why },
         })
     }
 
@@ -130,6 +128,7 @@ impl Session {
         };
         let principal = Principal {
             wallet: proof.wallet,
+            device: proof.device,
             client_id,
         };
         match decide(context.snapshot, &principal, Action::Connect, context.now) {
@@ -142,8 +141,10 @@ impl Session {
                 return Err(LoginRefusal::NotAdmitted { wallet, why });
             }
         }
+        self.generation = context.snapshot.generation;
         self.identity = Some(Identity {
             principal,
+            issued: proof.issued,
             expires: proof.expires,
             subscribe_only: proof.subscribe_only,
         });
@@ -170,7 +171,8 @@ impl Session {
         let Some(principal) = self.principal() else {
             return Ok(());
         };
-        let client_id = identity::upstream_client_id(principal.wallet, None, &principal.client_id);
+        let client_id =
+            identity::upstream_client_id(principal.wallet, principal.device, &principal.client_id);
         let mut properties = Vec::new();
         let mut will_properties = Vec::new();
         if connect.version == Version::V5 {
@@ -347,6 +349,7 @@ impl Session {
             out.notes.push(Note::LoggedIn {
                 entitled: self.entitled,
                 wallet: identity.principal.wallet,
+                device: identity.principal.device,
                 client_id: identity.principal.client_id.clone(),
                 version: self.version,
             });

@@ -3,6 +3,7 @@
 use super::{Cause, Close, Context, Output, Phase, Session};
 use crate::mqtt::{ReasonCode, Version, encode};
 use crate::offence::Offence;
+use crate::types::Principal;
 
 impl Session {
     /// Says goodbye to both sides as the protocol has it, for a reason that lies outside the
@@ -10,7 +11,9 @@ impl Session {
     /// broker sees an orderly DISCONNECT.
     pub fn end(&mut self, cause: Cause, out: &mut Output) -> Close {
         let told = match &cause {
-            Cause::TokenExpired | Cause::WillLost => Some(ReasonCode::NOT_AUTHORIZED),
+            Cause::TokenExpired | Cause::TokenRevoked | Cause::DeviceKeyEnded | Cause::WillLost => {
+                Some(ReasonCode::NOT_AUTHORIZED)
+            }
             Cause::KeepAliveTimeout => Some(ReasonCode::KEEP_ALIVE_TIMEOUT),
             Cause::Banned => Some(ReasonCode::ADMINISTRATIVE_ACTION),
             Cause::Draining => Some(ReasonCode::SERVER_SHUTTING_DOWN),
@@ -24,7 +27,12 @@ impl Session {
         }
         if matches!(
             cause,
-            Cause::TokenExpired | Cause::WillLost | Cause::Banned | Cause::Draining
+            Cause::TokenExpired
+                | Cause::TokenRevoked
+                | Cause::DeviceKeyEnded
+                | Cause::WillLost
+                | Cause::Banned
+                | Cause::Draining
         ) {
             self.leave_broker(out);
         }
@@ -33,6 +41,35 @@ impl Session {
             cause,
             offence,
             delay: false,
+        }
+    }
+
+    /// Ends the session whose wallet revoked its login, or ended its device key. Looks when the
+    /// policy changed.
+    pub(super) fn check_login(
+        &mut self,
+        context: &Context<'_>,
+        out: &mut Output,
+    ) -> Result<(), Close> {
+        let Some(identity) = &self.identity else {
+            return Ok(());
+        };
+        if self.generation == context.snapshot.generation {
+            return Ok(());
+        }
+        let Principal { wallet, device, .. } = &identity.principal;
+        let key_ended = device.as_ref().is_some_and(|id| {
+            let key = context.snapshot.device_key(id);
+            key.is_none_or(|key| !key.until.holds(context.now))
+        });
+        let revoked = context.snapshot.tokens_revoked_before(*wallet);
+        if key_ended {
+            Err(self.end(Cause::DeviceKeyEnded, out))
+        } else if revoked.is_some_and(|until| identity.issued <= until) {
+            Err(self.end(Cause::TokenRevoked, out))
+        } else {
+            self.generation = context.snapshot.generation;
+            Ok(())
         }
     }
 

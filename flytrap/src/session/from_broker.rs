@@ -18,6 +18,7 @@ impl Session {
         context: &Context<'_>,
         out: &mut Output,
     ) -> Result<usize, Close> {
+        self.check_login(context, out)?;
         self.judge_broker_bytes(input, context, out)
             .inspect_err(|_| self.check_will(context, out))
     }

@@ -19,6 +19,7 @@ impl Session {
         context: &Context<'_>,
         out: &mut Output,
     ) -> Result<usize, Close> {
+        self.check_login(context, out)?;
         self.judge_client_bytes(input, context, out)
             .inspect_err(|close| {
                 if close.cause != Cause::ClientDisconnected {

@@ -102,7 +102,9 @@ pub enum Phase {
 #[derive(Debug)]
 struct Identity {
     principal: Principal,
-    /// When the token runs out, and the session with it.
+    /// When the login was signed: a revocation of that time or later ends the session.
+    issued: UnixTime,
+    /// When the token or its device key runs out, and the session with it.
     expires: UnixTime,
     subscribe_only: bool,
 }
@@ -138,6 +140,8 @@ pub struct Session {
     /// Random bytes for an assigned client id.
     entropy: [u8; 16],
     identity: Option<Identity>,
+    /// The generation of the snapshot in which the login was last seen to be good.
+    generation: u64,
     /// The id to return where the client asked for one.
     assigned_client_id: Option<String>,
     /// Admitted without any right: no persistent session, no will.
@@ -170,6 +174,7 @@ impl Session {
             version: Version::V311,
             entropy,
             identity: None,
+            generation: 0,
             assigned_client_id: None,
             guest: false,
             entitled: false,
@@ -223,11 +228,11 @@ impl Session {
         self.heard_from_client = context.elapsed;
     }
 
-    /// Ends the session whose client fell silent, whose token ran out, or whose will may no longer
-    /// be published.
+    /// Ends the session whose client fell silent, whose login is no longer good, or whose will may
+    /// no longer be published.
     ///
     /// # Errors
-    /// The close to carry out, once one of the two is due.
+    /// The close to carry out, once one of these is due.
     pub fn tick(&mut self, context: &Context<'_>, out: &mut Output) -> Result<(), Close> {
         if self
             .identity
@@ -236,6 +241,7 @@ impl Session {
         {
             return Err(self.end(Cause::TokenExpired, out));
         }
+        self.check_login(context, out)?;
         if !self.renew_will(context) {
             return Err(self.end(Cause::WillLost, out));
         }

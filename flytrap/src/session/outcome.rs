@@ -6,7 +6,7 @@ use crate::identity::{Fault, Staleness};
 use crate::mqtt::{Malformed, Version};
 use crate::offence::Offence;
 use crate::policy::DenyReason;
-use crate::types::{Asked, Wallet};
+use crate::types::{Asked, KeyId, Wallet};
 
 /// What came of a step: bytes for both sides, notes, and counts.
 #[derive(Debug, Default)]
@@ -32,6 +32,8 @@ pub enum Note {
     LoggedIn {
         /// Who.
         wallet: Wallet,
+        /// The device key that it used, if any.
+        device: Option<KeyId>,
         /// The client's id, or the one assigned to it.
         client_id: String,
         /// Its protocol.
@@ -166,6 +168,10 @@ pub enum Cause {
     ConnectTimeout,
     /// The login token ran out.
     TokenExpired,
+    /// The wallet revoked the tokens of that time.
+    TokenRevoked,
+    /// The device key that logged in was removed, or its time was cut short.
+    DeviceKeyEnded,
     /// The right to the will's topic ended.
     WillLost,
     /// The source was banned.
@@ -193,6 +199,8 @@ impl fmt::Display for Cause {
             Self::KeepAliveTimeout => f.write_str("the client was silent for too long"),
             Self::ConnectTimeout => f.write_str("no whole CONNECT packet came in time"),
             Self::TokenExpired => f.write_str("the login token expired"),
+            Self::TokenRevoked => f.write_str("the wallet revoked the login token"),
+            Self::DeviceKeyEnded => f.write_str("the device key was removed or has expired"),
             Self::WillLost => f.write_str("the client may no longer publish its will"),
             Self::Banned => f.write_str("the source was banned"),
             Self::Draining => f.write_str("the gateway is stopping"),

@@ -2,6 +2,7 @@
 //!
 //! Nothing here does IO, knows a protocol or takes a decision.
 
+mod device;
 mod prefix;
 mod space;
 mod text;
@@ -9,6 +10,7 @@ mod time;
 mod topic;
 mod wallet;
 
+pub use device::{BadPublicKey, DeviceKey, KeyId, KeyIdPrefix, KeyKind, PublicKey};
 pub use prefix::{BadPrefix, Prefix};
 pub use space::{
     BadSpaceName, Grant, MAX_LABEL_BYTES, Mode, Right, Space, SpaceName, Terms, Validity,
@@ -29,11 +31,13 @@ pub struct Deployment {
     pub contract: Wallet,
 }
 
-/// Who acts: a wallet that proved possession of its key, under a client id.
+/// Who acts: a wallet that proved possession of its key, or a device key for it, under a client id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     /// The Ethereum address that logged in.
     pub wallet: Wallet,
+    /// The device key that it logged in with; `None`: the wallet's own.
+    pub device: Option<KeyId>,
     /// The client id as the client gave it, or as the gateway assigned it.
     pub client_id: String,
 }

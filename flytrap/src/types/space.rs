@@ -49,6 +49,12 @@ impl SpaceName {
         self.0.rsplit_once('/').map(|(parent, _)| parent)
     }
 
+    /// Whether every topic with these levels lies in this space. Levels of a filter that the
+    /// space's name reaches into may not be wildcards, which no label is.
+    pub fn holds<'t>(&self, mut levels: impl Iterator<Item = &'t str>) -> bool {
+        self.labels().all(|label| levels.next() == Some(label))
+    }
+
     /// The top-level topic space that holds this one.
     pub fn top(&self) -> &str {
         self.0.split_once('/').map_or(&self.0, |(top, _)| top)
@@ -243,6 +249,17 @@ mod tests {
         assert_eq!((name.parent(), name.top()), (Some("a/b"), "a"));
         let name: SpaceName = "a".parse().unwrap();
         assert_eq!((name.parent(), name.top()), (None, "a"));
+    }
+
+    #[test]
+    fn holds_itself_and_what_is_below() {
+        let name: SpaceName = "a/b".parse().unwrap();
+        for inside in ["a/b", "a/b/", "a/b/c", "a/b/#", "a/b/+", "a/b/+/c"] {
+            assert!(name.holds(inside.split('/')), "{inside}");
+        }
+        for outside in ["a", "a/+", "a/#", "#", "+/b", "a/bc", "/a/b", "$a/b", "A/b"] {
+            assert!(!name.holds(outside.split('/')), "{outside}");
+        }
     }
 
     #[test]

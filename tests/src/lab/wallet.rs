@@ -100,6 +100,7 @@ impl Holder {
             algorithm: Algorithm::Eip191,
             scope: ClientScope::Exact(client_id),
             subscribe_only: false,
+            single_use: false,
             issued: UnixTime(now.saturating_sub(age)),
             lifetime,
         };

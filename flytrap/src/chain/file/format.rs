@@ -4,7 +4,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Problem;
-use crate::types::{Mode, UnixTime, Validity, Wallet, escape_control, nearest};
+use crate::types::{KeyKind, Mode, PublicKey, UnixTime, Validity, Wallet, escape_control, nearest};
 
 /// The whole file.
 #[derive(Deserialize)]
@@ -16,6 +16,8 @@ pub(super) struct Contents {
     pub(super) space: Vec<SpaceEntry>,
     #[serde(default)]
     pub(super) grant: Vec<GrantEntry>,
+    #[serde(default)]
+    pub(super) device_key: Vec<DeviceKeyEntry>,
     #[serde(default)]
     pub(super) token_revocation: Vec<RevocationEntry>,
 }
@@ -44,6 +46,16 @@ pub(super) struct GrantEntry {
     pub(super) deny_subscribe: bool,
     #[serde(default)]
     pub(super) subtree: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeviceKeyEntry {
+    pub(super) wallet: Spanned<String>,
+    pub(super) kind: KeyKind,
+    pub(super) public_key: Spanned<String>,
+    pub(super) until: Spanned<Moment>,
+    pub(super) scope: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -97,6 +109,21 @@ pub(super) fn wallet(text: &Spanned<String>) -> Result<Wallet, Problem> {
             format!("`{}` is no wallet", escape_control(text.get_ref())),
             format!("{error}"),
         )
+    })
+}
+
+pub(super) fn public_key(kind: KeyKind, text: &Spanned<String>) -> Result<PublicKey, Problem> {
+    let digits = text.get_ref();
+    let bytes = hex::decode(digits.strip_prefix("0x").unwrap_or(digits)).map_err(|error| {
+        Problem::at(
+            text,
+            format!("`{}` is no public key", escape_control(digits)),
+            format!("write it in hexadecimal digits: {error}"),
+        )
+    })?;
+    PublicKey::parse(kind, &bytes).map_err(|error| {
+        let help = "docs/policy.md says how a key is written".to_owned();
+        Problem::at(text, error.to_string(), help)
     })
 }
 

@@ -11,10 +11,11 @@ use toml::Spanned;
 
 use super::{Ledger, LedgerEvent};
 use crate::types::{
-    Deployment, Grant, Space, SpaceName, Terms, Wallet, escape_control, line_and_column, nearest,
+    Deployment, DeviceKey, Grant, Space, SpaceName, Terms, Wallet, escape_control, line_and_column,
+    nearest,
 };
 
-use format::{Contents, GrantEntry, SpaceEntry};
+use format::{Contents, DeviceKeyEntry, GrantEntry, SpaceEntry};
 
 /// A ledger that was read from a file, once, and found consistent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +97,7 @@ impl FileLedger {
         };
         let mut events = spaces(&contents.space)?;
         grants(&contents.grant, &mut events)?;
+        device_keys(&contents.device_key, &mut events)?;
         for revocation in &contents.token_revocation {
             events.push(LedgerEvent::TokensRevoked {
                 wallet: format::wallet(&revocation.wallet)?,
@@ -166,28 +168,11 @@ fn spaces(entries: &[SpaceEntry]) -> Result<Vec<LedgerEvent>, Problem> {
 
 /// Adds the events of the grants to those of the spaces.
 fn grants(entries: &[GrantEntry], events: &mut Vec<LedgerEvent>) -> Result<(), Problem> {
-    let spaces: HashSet<SpaceName> = events
-        .iter()
-        .filter_map(|event| match event {
-            LedgerEvent::SpaceRegistered(space) => Some(space.name.clone()),
-            _ => None,
-        })
-        .collect();
+    let spaces = registered(events);
     let mut seen: HashMap<SpaceName, HashSet<Wallet>> = HashMap::new();
     for entry in entries {
         let wallet = format::wallet(&entry.wallet)?;
-        let space = space_name(&entry.space)?;
-        if !spaces.contains(&space) {
-            let known = spaces.iter().map(SpaceName::as_str);
-            return Err(Problem::at(
-                &entry.space,
-                format!("there is no topic space `{space}`"),
-                match nearest(space.as_str(), known) {
-                    Some(near) => format!("did you mean `{}`?", escape_control(near)),
-                    None => "add a [[space]] of that name".to_owned(),
-                },
-            ));
-        }
+        let space = known_space(&entry.space, &spaces)?;
         if !seen.entry(space.clone()).or_default().insert(wallet) {
             return Err(Problem::at(
                 &entry.wallet,
@@ -220,6 +205,55 @@ fn grants(entries: &[GrantEntry], events: &mut Vec<LedgerEvent>) -> Result<(), P
         });
     }
     Ok(())
+}
+
+/// Adds the events of the device keys.
+fn device_keys(entries: &[DeviceKeyEntry], events: &mut Vec<LedgerEvent>) -> Result<(), Problem> {
+    let spaces = registered(events);
+    let mut seen = HashSet::new();
+    for entry in entries {
+        let scope = entry.scope.as_ref();
+        let device = DeviceKey {
+            wallet: format::wallet(&entry.wallet)?,
+            key: format::public_key(entry.kind, &entry.public_key)?,
+            until: format::validity(Some(&entry.until))?,
+            scope: scope.map(|name| known_space(name, &spaces)).transpose()?,
+        };
+        if !seen.insert(device.id()) {
+            return Err(Problem::at(
+                &entry.public_key,
+                format!("wallet {} lists this key twice", device.wallet),
+                "remove one of the two [[device_key]]",
+            ));
+        }
+        events.push(LedgerEvent::DeviceKeySet(device));
+    }
+    Ok(())
+}
+
+/// The names of the topic spaces so far.
+fn registered(events: &[LedgerEvent]) -> HashSet<SpaceName> {
+    let name = |event: &LedgerEvent| match event {
+        LedgerEvent::SpaceRegistered(space) => Some(space.name.clone()),
+        _ => None,
+    };
+    events.iter().filter_map(name).collect()
+}
+
+fn known_space(text: &Spanned<String>, spaces: &HashSet<SpaceName>) -> Result<SpaceName, Problem> {
+    let space = space_name(text)?;
+    if spaces.contains(&space) {
+        return Ok(space);
+    }
+    let known = spaces.iter().map(SpaceName::as_str);
+    Err(Problem::at(
+        text,
+        format!("there is no topic space `{space}`"),
+        match nearest(space.as_str(), known) {
+            Some(near) => format!("did you mean `{}`?", escape_control(near)),
+            None => "add a [[space]] of that name".to_owned(),
+        },
+    ))
 }
 
 fn space_name(text: &Spanned<String>) -> Result<SpaceName, Problem> {

@@ -139,6 +139,7 @@ fn the_example_is_read() {
     assert_eq!(count(|e| matches!(e, LedgerEvent::SpaceRegistered(_))), 4);
     assert_eq!(count(|e| matches!(e, LedgerEvent::Granted { .. })), 4);
     assert_eq!(count(|e| matches!(e, LedgerEvent::TokensRevoked { .. })), 1);
+    assert_eq!(count(|e| matches!(e, LedgerEvent::DeviceKeySet(_))), 1);
 }
 
 #[test]
@@ -168,7 +169,7 @@ fn unknown_keys() {
     assert_eq!(
         complaint("[[spaces]]\n"),
         "ledger.toml:1:3: unknown field `spaces`, expected one of `chain_id`, `contract`, \
-         `space`, `grant`, `token_revocation`; did you mean `space`?"
+         `space`, `grant`, `device_key`, `token_revocation`; did you mean `space`?"
     );
     assert!(
         complaint("colour = 1").ends_with("; docs/policy.md describes the format"),
@@ -326,4 +327,84 @@ fn columns_count_characters() {
         text.starts_with("ledger.toml:1:78: unknown field `x`"),
         "{text}"
     );
+}
+
+const X: &str = "6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296";
+const P256: &str = "036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296";
+
+/// A file with `plant` and one device key of these lines, from line 6 on.
+fn with_device(lines: &str) -> String {
+    format!(
+        "{}[[device_key]]\nwallet = \"{DEVICE}\"\n{lines}\n",
+        plant()
+    )
+}
+
+#[test]
+fn device_keys() {
+    let scoped = with_device(&format!(
+        "kind = \"p256\"\npublic_key = \"0x{P256}\"\nuntil = \"forever\"\nscope = \"plant\""
+    ));
+    let both = format!(
+        "{scoped}\n[[device_key]]\nwallet = \"{OWNER}\"\nkind = \"ed25519\"\n\
+         public_key = \"{X}\"\nuntil = 2026-01-01T00:00:00Z\n"
+    );
+    let ledger = FileLedger::parse(&both).unwrap();
+    let keys: Vec<_> = ledger
+        .events()
+        .iter()
+        .filter_map(|event| match event {
+            LedgerEvent::DeviceKeySet(device) => Some(device),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(keys.len(), 2);
+    assert_eq!(hex::encode(keys[0].key.as_bytes()), P256);
+    assert_eq!(keys[0].wallet, DEVICE.parse().unwrap());
+    assert_eq!(keys[0].until, Validity::Forever);
+    assert_eq!(keys[0].scope, Some("plant".parse().unwrap()));
+    assert_eq!(keys[1].until, Validity::Until(UnixTime(1_767_225_600)));
+    assert_eq!(keys[1].scope, None);
+}
+
+#[test]
+fn device_keys_that_are_none() {
+    let good = format!("kind = \"p256\"\npublic_key = \"{P256}\"\nuntil = \"forever\"");
+    let twice = format!(
+        "{}[[device_key]]\nwallet = \"{DEVICE}\"\n{good}\n",
+        with_device(&good)
+    );
+    for (file, says) in [
+        (
+            twice,
+            "lists this key twice; remove one of the two [[device_key]]",
+        ),
+        (
+            with_device(&good.replace("036b", "zz6b")),
+            "is no public key; write it in hexadecimal digits: Invalid character 'z' at position 0",
+        ),
+        (
+            with_device(&good.replace("036b", "056b")),
+            "no compressed point of the curve p256",
+        ),
+        (
+            with_device(&good.replace("036b", "6b")),
+            "has 33 bytes, this one has 32",
+        ),
+        (
+            with_device(&good.replace("p256\"", "rsa\"")),
+            "unknown variant `rsa`, expected one of `secp256k1`, `p256`, `ed25519`",
+        ),
+        (
+            with_device(&format!("{good}\nscope = \"palnt\"")),
+            "there is no topic space `palnt`; did you mean `plant`?",
+        ),
+        (
+            with_device(&good.replace("until", "expires")),
+            "unknown field `expires`",
+        ),
+    ] {
+        let text = complaint(&file);
+        assert!(text.contains(says), "{text}");
+    }
 }

@@ -128,18 +128,21 @@ fn the_times_are_judged_to_the_second() {
             &vector.login(),
             &deployment,
             &LoginRules::default(),
-            |_| None,
+            &Known::NOTHING,
             UnixTime(now),
         )
     };
     let (issued, expires) = (UnixTime(vector.issued_at), UnixTime(vector.expires));
     assert_eq!(
         at(issued.0 - 121),
-        Err(Staleness::NotYetValid { issued }.into())
+        Err(vector.stale(Staleness::NotYetValid { issued }))
     );
     assert!(at(issued.0 - 120).is_ok());
     assert!(at(expires.0 - 1).is_ok());
-    assert_eq!(at(expires.0), Err(Staleness::Expired { expires }.into()));
+    assert_eq!(
+        at(expires.0),
+        Err(vector.stale(Staleness::Expired { expires }))
+    );
 }
 
 /// Whether a token's signature is bad must not be hidden behind its times.
@@ -180,9 +183,9 @@ fn lifetimes_have_one_limit_for_bound_tokens_and_one_for_others() {
         };
         let now = UnixTime(vector.issued_at);
         let deployment = (&vector.deployment).into();
-        let result = verify(&vector.login(), &deployment, &rules, |_| None, now);
+        let result = verify(&vector.login(), &deployment, &rules, &Known::NOTHING, now);
         let expected =
-            expected.map(|maximum| Refusal::from(Staleness::LifetimeTooLong { lifetime, maximum }));
+            expected.map(|maximum| vector.stale(Staleness::LifetimeTooLong { lifetime, maximum }));
         assert_eq!(result.err(), expected, "{name}");
     }
 }
@@ -191,20 +194,26 @@ fn lifetimes_have_one_limit_for_bound_tokens_and_one_for_others() {
 fn revocation_covers_tokens_up_to_its_second() {
     let vector = vector("eip712 plain");
     let revoked = |until: u64| {
-        let lookup = |wallet| (wallet == vector.wallet).then_some(UnixTime(until));
+        let known = Known {
+            revoked_before: &|wallet| (wallet == vector.wallet).then_some(UnixTime(until)),
+            ..Known::NOTHING
+        };
         let deployment = (&vector.deployment).into();
         let now = UnixTime(vector.issued_at + 60);
         verify(
             &vector.login(),
             &deployment,
             &LoginRules::default(),
-            lookup,
+            &known,
             now,
         )
     };
     assert!(revoked(vector.issued_at - 1).is_ok());
     let until = UnixTime(vector.issued_at);
-    assert_eq!(revoked(until.0), Err(Staleness::Revoked { until }.into()));
+    assert_eq!(
+        revoked(until.0),
+        Err(vector.stale(Staleness::Revoked { until }))
+    );
 }
 
 /// Whoever merely claims a wallet learns nothing about it, and costs no look-up.
@@ -218,8 +227,11 @@ fn revocations_are_not_looked_up_for_unproven_wallets() {
     };
     let deployment = (&vector.deployment).into();
     let now = UnixTime(vector.issued_at);
-    let lookup = |_| panic!("looked up");
-    assert!(verify(&login, &deployment, &LoginRules::default(), lookup, now).is_err());
+    let known = Known {
+        revoked_before: &|_| panic!("looked up"),
+        ..Known::NOTHING
+    };
+    assert!(verify(&login, &deployment, &LoginRules::default(), &known, now).is_err());
 }
 
 #[test]
@@ -245,6 +257,7 @@ fn minted_tokens_verify_for_their_client_ids_only() {
                     algorithm,
                     scope,
                     subscribe_only,
+                    single_use: false,
                     issued: UnixTime(1_800_000_000),
                     lifetime: 600,
                 };
@@ -259,7 +272,7 @@ fn minted_tokens_verify_for_their_client_ids_only() {
                         client_id,
                     };
                     let rules = LoginRules::default();
-                    verify(&login, &deployment, &rules, |_| None, request.issued)
+                    verify(&login, &deployment, &rules, &Known::NOTHING, request.issued)
                 };
                 for client_id in fits.iter().copied() {
                     let proof = login(client_id).unwrap();
@@ -290,6 +303,7 @@ fn what_no_record_can_say_is_not_minted() {
         algorithm: Algorithm::Eip191,
         scope: ClientScope::Any,
         subscribe_only: false,
+        single_use: false,
         issued: UnixTime(u64::from(u32::MAX) - 10),
         lifetime: 10,
     };

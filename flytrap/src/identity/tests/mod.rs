@@ -1,6 +1,8 @@
 //! The published vectors, and mutations of everything that is signed.
 
+mod devices;
 mod logins;
+mod replays;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,7 +10,9 @@ use ethers_signers::LocalWallet;
 use serde::Deserialize;
 
 use super::*;
-use crate::types::{Deployment, UnixTime, Wallet};
+use crate::types::{
+    Deployment, DeviceKey, KeyIdPrefix, KeyKind, PublicKey, UnixTime, Validity, Wallet,
+};
 
 #[derive(Deserialize)]
 struct Vectors {
@@ -23,6 +27,7 @@ struct Good {
     alg: u8,
     client_id: String,
     flags: u8,
+    prefix_length: usize,
     issued_at: u64,
     expires: u64,
     nonce: String,
@@ -32,6 +37,9 @@ struct Good {
     signed_text: Option<String>,
     digest: String,
     password: String,
+    signed_bytes: Option<String>,
+    public_key: Option<String>,
+    key_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -82,16 +90,41 @@ impl Good {
         }
     }
 
-    /// Verified by the default rules, `after` seconds after issue.
+    /// Verified by the default rules, `after` seconds after issue, where its device is known.
     fn verify(&self, login: &Login<'_>, after: u64) -> Result<Proof, Refusal> {
+        self.verify_at(login, &(&self.deployment).into(), after)
+    }
+
+    fn verify_at(
+        &self,
+        login: &Login<'_>,
+        deployment: &Deployment,
+        after: u64,
+    ) -> Result<Proof, Refusal> {
+        let device = self.device();
         let now = UnixTime(self.issued_at + after);
-        verify(
-            login,
-            &(&self.deployment).into(),
-            &LoginRules::default(),
-            |_| None,
-            now,
-        )
+        with_devices(device.as_slice(), |known| {
+            verify(login, deployment, &LoginRules::default(), known, now)
+        })
+    }
+
+    /// The device key that signed, as its wallet registered it.
+    fn device(&self) -> Option<DeviceKey> {
+        let kind = KeyKind::from_code(self.alg)?;
+        let bytes = hex::decode(self.public_key.as_ref()?).unwrap();
+        Some(DeviceKey {
+            wallet: self.wallet,
+            key: PublicKey::parse(kind, &bytes).unwrap(),
+            until: Validity::Forever,
+            scope: None,
+        })
+    }
+
+    fn stale(&self, why: Staleness) -> Refusal {
+        Refusal::TokenStale {
+            wallet: self.wallet,
+            why,
+        }
     }
 
     fn record(&self) -> Vec<u8> {
@@ -103,35 +136,32 @@ impl Good {
     }
 }
 
-/// Algorithms that this build doesn't verify. Once it does, these must verify.
-const UNSUPPORTED: [&str; 3] = ["device secp256k1", "device p256", "device ed25519 any"];
+/// Calls `check` where these device keys are known, and no revocations.
+fn with_devices<T>(devices: &[DeviceKey], check: impl FnOnce(&Known<'_>) -> T) -> T {
+    let device_key = |prefix: &KeyIdPrefix| devices.iter().find(|key| key.id().prefix() == *prefix);
+    check(&Known {
+        device_key: &device_key,
+        ..Known::NOTHING
+    })
+}
+
 /// Signed, but for single use. Once nonces are remembered, these must verify.
 const SINGLE_USE: [&str; 1] = ["eip191 subscribe only, once"];
 
 #[test]
 fn the_good_vectors_verify() {
-    let mut verified = 0;
-    for vector in vectors().vectors {
+    let good = vectors().vectors;
+    assert_eq!(good.len(), 10);
+    for vector in good {
         let name = vector.name.as_str();
+        let device = vector.device();
         let result = vector.verify(&vector.login(), 60);
-        if UNSUPPORTED.contains(&name) {
-            assert!(
-                matches!(result, Err(Refusal::AuthFailed(Fault::DeviceKey))),
-                "{name}"
-            );
-            let with_wallet = Login {
-                user_name: &vector.wallet.to_string(),
-                ..vector.login()
-            };
-            let fault = Fault::UnsupportedAlgorithm(vector.alg);
-            assert_eq!(vector.verify(&with_wallet, 60), Err(fault.into()), "{name}");
-            continue;
-        }
         if SINGLE_USE.contains(&name) {
-            assert_eq!(result, Err(Staleness::SingleUse.into()), "{name}");
+            assert_eq!(result, Err(vector.stale(Staleness::SingleUse)), "{name}");
         } else {
             let proof = Proof {
                 wallet: vector.wallet,
+                device: device.as_ref().map(DeviceKey::id),
                 issued: UnixTime(vector.issued_at),
                 expires: UnixTime(vector.expires),
                 subscribe_only: vector.flags & 4 != 0,
@@ -141,18 +171,23 @@ fn the_good_vectors_verify() {
         }
         let token = Token::decode(vector.password.as_bytes()).unwrap();
         assert_eq!(token.encode(), vector.password, "{name}");
+        assert_eq!(token.claims.algorithm.code(), vector.alg, "{name}");
         assert_eq!(hex::encode(token.claims.nonce), vector.nonce, "{name}");
         let deployment = (&vector.deployment).into();
         let scope = token.claims.clients.scope(&vector.client_id).unwrap();
+        let statement = token.claims.statement(vector.wallet, &deployment, scope);
         if let Some(signed_text) = &vector.signed_text {
-            let message = text::message(&token.claims, vector.wallet, &deployment, scope);
-            assert_eq!(&message, signed_text, "{name}");
+            assert_eq!(&text::message(&statement), signed_text, "{name}");
         }
-        let digest = token.claims.digest(vector.wallet, &deployment, scope);
-        assert_eq!(hex::encode(digest), vector.digest, "{name}");
-        verified += 1;
+        assert_eq!(hex::encode(statement.digest()), vector.digest, "{name}");
+        if let (Some(device), Some(signed_bytes)) = (device, &vector.signed_bytes) {
+            let message = device::message(&statement, device.key.kind());
+            assert_eq!(&hex::encode(message), signed_bytes, "{name}");
+            let id = device.id();
+            assert_eq!(hex::encode(id.0), vector.key_id.unwrap(), "{name}");
+            assert_eq!(device_user_name(&id), vector.user_name, "{name}");
+        }
     }
-    assert_eq!(verified, 7);
 }
 
 #[test]
@@ -171,17 +206,15 @@ fn the_bad_vectors_are_refused_for_their_reason() {
         ("other contract", Fault::OtherSigner.into()),
         (
             "expired",
-            Staleness::Expired {
+            vector("eip191 plain").stale(Staleness::Expired {
                 expires: UnixTime(1_767_312_000),
-            }
-            .into(),
+            }),
         ),
         (
             "from the future",
-            Staleness::NotYetValid {
+            vector("eip191 plain").stale(Staleness::NotYetValid {
                 issued: UnixTime(1_767_225_600),
-            }
-            .into(),
+            }),
         ),
         ("other user name", Fault::OtherSigner.into()),
         ("version 2", Fault::Version(2).into()),
@@ -210,7 +243,13 @@ fn the_bad_vectors_are_refused_for_their_reason() {
         };
         let deployment = (&vector.deployment).into();
         let now = UnixTime(vector.clock);
-        let result = verify(&login, &deployment, &LoginRules::default(), |_| None, now);
+        let result = verify(
+            &login,
+            &deployment,
+            &LoginRules::default(),
+            &Known::NOTHING,
+            now,
+        );
         assert_eq!(result, Err(refusal), "{name}");
     }
 }
@@ -218,13 +257,8 @@ fn the_bad_vectors_are_refused_for_their_reason() {
 /// Every bit of the record is signed or breaks the signature.
 #[test]
 fn no_bit_of_the_record_can_be_flipped() {
-    for name in [
-        "eip191 plain",
-        "eip191 prefix",
-        "eip712 plain",
-        "eip712 prefix",
-    ] {
-        let vector = vector(name);
+    for vector in vectors().vectors {
+        let name = &vector.name;
         let record = vector.record();
         for bit in 0..record.len() * 8 {
             let mut mutated = record.clone();
@@ -243,11 +277,11 @@ fn no_bit_of_the_record_can_be_flipped() {
     }
 }
 
-/// So is every bit of what the gateway adds.
+/// So is every bit of what the gateway adds, and of the user name.
 #[test]
 fn no_bit_of_the_surroundings_can_be_flipped() {
-    for name in ["eip191 plain", "eip712 plain"] {
-        let vector = vector(name);
+    for vector in vectors().vectors {
+        let name = &vector.name;
         let deployment = Deployment::from(&vector.deployment);
         let check = |user_name: &str, client_id: &str, deployment: &Deployment, what: &str| {
             let login = Login {
@@ -255,45 +289,73 @@ fn no_bit_of_the_surroundings_can_be_flipped() {
                 client_id,
                 ..vector.login()
             };
-            let now = UnixTime(vector.issued_at);
-            let result = verify(&login, deployment, &LoginRules::default(), |_| None, now);
-            assert_eq!(result, Err(Fault::OtherSigner.into()), "{name}: {what}");
-        };
-        for bit in 0..160 {
-            let mut wallet = vector.wallet;
-            wallet.0[bit / 8] ^= 1 << (bit % 8);
-            check(
-                &wallet.to_string(),
-                &vector.client_id,
-                &deployment,
-                "wallet",
+            let result = vector.verify_at(&login, deployment, 60);
+            let refused = matches!(
+                result,
+                Err(Refusal::AuthFailed(
+                    Fault::OtherSigner | Fault::Signature | Fault::UnknownDevice | Fault::UserName
+                ))
             );
+            assert!(refused, "{name}: {what}: {result:?}");
+        };
+        let (user_name, client_id) = (&vector.user_name, &vector.client_id);
+        for bit in 0..160 {
             let mut other = deployment.clone();
             other.contract.0[bit / 8] ^= 1 << (bit % 8);
-            check(&vector.user_name, &vector.client_id, &other, "contract");
+            check(user_name, client_id, &other, "contract");
         }
         for bit in 0..64 {
-            let chain_id = deployment.chain_id ^ 1 << bit;
             let other = Deployment {
-                chain_id,
+                chain_id: deployment.chain_id ^ 1 << bit,
                 ..deployment.clone()
             };
-            check(&vector.user_name, &vector.client_id, &other, "chain");
-        }
-        for client_id in flips(&vector.client_id) {
-            check(&vector.user_name, &client_id, &deployment, "client id");
+            check(user_name, client_id, &other, "chain");
         }
         for domain in flips(&deployment.domain) {
             let other = Deployment {
                 domain,
                 ..deployment.clone()
             };
-            check(&vector.user_name, &vector.client_id, &other, "domain");
+            check(user_name, client_id, &other, "domain");
+        }
+        for user_name in flipped_users(&vector) {
+            check(&user_name, client_id, &deployment, "user name");
+        }
+        // What is signed of it: all, its prefix, nothing.
+        let signed = match vector.flags % 4 {
+            0 => client_id.len(),
+            2 => vector.prefix_length,
+            _ => 0,
+        };
+        for other in flips(client_id) {
+            if other.get(..signed) != client_id.get(..signed) {
+                check(user_name, &other, &deployment, "client id");
+            }
         }
     }
 }
 
-/// All texts that differ from an ASCII text in one bit and are still texts.
+/// The user names whose wallet or key id differs in one bit.
+fn flipped_users(vector: &Good) -> Vec<String> {
+    let Some(device) = vector.device() else {
+        return (0..160)
+            .map(|bit| {
+                let mut wallet = vector.wallet;
+                wallet.0[bit / 8] ^= 1 << (bit % 8);
+                wallet.to_string()
+            })
+            .collect();
+    };
+    (0..128)
+        .map(|bit| {
+            let mut id = device.id();
+            id.0[bit / 8] ^= 1 << (bit % 8);
+            device_user_name(&id)
+        })
+        .collect()
+}
+
+/// All texts that differ from a text in one bit.
 fn flips(text: &str) -> Vec<String> {
     let flips: Vec<_> = (0..text.len() * 8)
         .filter_map(|bit| {
@@ -302,6 +364,6 @@ fn flips(text: &str) -> Vec<String> {
             String::from_utf8(bytes).ok()
         })
         .collect();
-    assert_eq!(flips.len(), text.len() * 7);
+    assert!(flips.len() >= text.len() * 4, "{text}");
     flips
 }

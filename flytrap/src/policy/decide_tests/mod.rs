@@ -1,5 +1,6 @@
 //! Each sentence of `docs/policy.md`, made to happen.
 
+mod devices;
 mod filters;
 mod names;
 
@@ -78,6 +79,7 @@ impl World {
 fn ask(snapshot: &Snapshot, wallet: Wallet, action: Action<'_>, now: UnixTime) -> Decision {
     let principal = Principal {
         wallet,
+        device: None,
         client_id: "c".to_owned(),
     };
     decide(snapshot, &principal, action, now)

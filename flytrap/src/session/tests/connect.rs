@@ -399,6 +399,7 @@ fn a_token_for_subscribing_only() {
         algorithm: Algorithm::Eip712,
         scope: ClientScope::Exact("client"),
         subscribe_only: true,
+        single_use: false,
         issued: NOW,
         lifetime: 3_600,
     };

@@ -114,6 +114,7 @@ impl Model {
     fn principal() -> Principal {
         Principal {
             wallet: SENSOR.wallet(),
+            device: None,
             client_id: "client".into(),
         }
     }

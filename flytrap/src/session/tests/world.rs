@@ -46,7 +46,16 @@ pub(super) fn open_door() -> Snapshot {
 }
 
 fn policy(granted: bool, admit: Admit) -> Snapshot {
-    let mut builder = SnapshotBuilder::new(1, admit);
+    builder(1, granted, admit).build()
+}
+
+/// The same world, in a later generation, to which more can be told.
+pub(super) fn later() -> SnapshotBuilder {
+    builder(2, true, Admit::Entitled)
+}
+
+fn builder(generation: u64, granted: bool, admit: Admit) -> SnapshotBuilder {
+    let mut builder = SnapshotBuilder::new(generation, admit);
     let closed = Terms {
         publish: Mode::Closed,
         subscribe: Mode::Closed,
@@ -79,7 +88,7 @@ fn policy(granted: bool, admit: Admit) -> Snapshot {
             .grant(&"plant/out".parse().unwrap(), SENSOR.wallet(), subscribe)
             .unwrap();
     }
-    builder.build()
+    builder
 }
 
 pub(super) fn settings() -> Settings {
@@ -121,6 +130,7 @@ pub(super) fn token(signer: &Signer, client_id: &str, lifetime: u64) -> String {
         algorithm: Algorithm::Eip191,
         scope,
         subscribe_only: false,
+        single_use: false,
         issued: NOW,
         lifetime,
     };
