@@ -14,4 +14,6 @@ pub mod cookie;
 pub mod filter;
 pub mod geo;
 pub mod limit;
+#[cfg(feature = "user")]
+pub mod link;
 pub mod packet;

@@ -1,7 +1,7 @@
 //! From a frame to the address that sent it, and to its ports.
 //!
-//! Linux takes IP out of Ethernet and out of 802.1Q and 802.1ad tags; two of them are followed,
-//! which is what a host can be reached through without a third VLAN device stacked on a second.
+//! Linux takes IP out of Ethernet and out of 802.1Q and 802.1ad tags; two of them are followed. More
+//! need a third VLAN device stacked on a second, or are there to hide something.
 #![expect(
     clippy::inline_always,
     reason = "the verifier follows a packet pointer only within one function"
@@ -28,6 +28,9 @@ pub enum Network {
     V6(Ipv6),
     /// Neither IPv4 nor IPv6: ARP and everything else that FlyTrap doesn't judge.
     NotIp,
+    /// More VLAN tags than are followed. Of those with VLAN id 0 the kernel takes off any number, so
+    /// a host can have IP behind them.
+    TagChain,
     /// It claims to be IP, or to carry a tag, and ends before its source address, or has the
     /// version of another protocol. The host's own stack throws it away.
     Unparsed,
@@ -181,6 +184,9 @@ pub fn network<F: Frame + ?Sized>(frame: &F) -> Network {
     let Some(innermost) = ether_type(frame, ETHERNET + 2 * TAG) else {
         return Network::Unparsed;
     };
+    if is_tag(innermost) {
+        return Network::TagChain;
+    }
     address(frame, innermost, ETHERNET + 2 * TAG)
 }
 

@@ -43,7 +43,7 @@ pub fn ft_geo(context: XdpContext) -> u32 {
     let country = match packet::network(&Packet(context.ctx)) {
         Network::V4(ip) => country4(ip.source),
         Network::V6(ip) => country6(ip.source),
-        Network::NotIp | Network::Unparsed => 0,
+        Network::NotIp | Network::TagChain | Network::Unparsed => 0,
     };
     u32::from(country)
 }

@@ -38,7 +38,10 @@ pub fn flytrap_xdp(context: XdpContext) -> u32 {
     match packet::network(&Packet(context.ctx)) {
         Network::V4(ip) => from_ipv4(&context, &ip),
         Network::V6(ip) => from_ipv6(&context, &ip),
-        Network::NotIp => pass(&context, Outcome::PassNotIp),
+        Network::TagChain if !set(flag::PASS_EVASIONS) => {
+            drop_packet(&context, Outcome::DropHeaderChain, Seen::NOTHING)
+        }
+        Network::NotIp | Network::TagChain => pass(&context, Outcome::PassNotIp),
         Network::Unparsed => pass(&context, Outcome::PassUnparsed),
     }
 }

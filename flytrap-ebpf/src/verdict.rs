@@ -21,6 +21,16 @@ pub struct Seen {
     pub country: u16,
 }
 
+impl Seen {
+    /// Of a packet in which no source was reached.
+    pub const NOTHING: Self = Self {
+        source: [0; 16],
+        destination_port: 0,
+        protocol: 0,
+        country: 0,
+    };
+}
+
 #[inline(always)]
 pub fn pass(context: &XdpContext, outcome: Outcome) -> u32 {
     count(outcome, length(context));

@@ -26,7 +26,7 @@ fn walk(frame: &[u8]) -> (Network, Option<Transport>) {
     let transport = match found {
         Network::V4(ip) => transport4(frame, ip.start),
         Network::V6(ip) => transport6(frame, ip.start),
-        Network::NotIp | Network::Unparsed => return (found, None),
+        Network::NotIp | Network::TagChain | Network::Unparsed => return (found, None),
     };
     // The kernel hands it from function to function as a number.
     assert_eq!(Transport::from_bits(transport.to_bits()), transport);

@@ -11,7 +11,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use flytrap::kernel::Mode;
+use aya::programs::links::PinnedLink;
+use flytrap::kernel::{Mode, detach};
 use flytrap_tests::lab::veth::{
     FOREVER, GATEWAY, HOUR, Lab, attached, ban, dropped, enter, eventually, started,
 };
@@ -115,6 +116,26 @@ fn no_packet_goes_unjudged(modes: impl Iterator<Item = Mode>) {
     }
     // And nothing is left that would keep packets out.
     assert!(lab.connects("198.51.100.8", GATEWAY, FOREVER));
+}
+
+/// As `bpftool link` may, or an agent that watches.
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn somebody_who_holds_the_link_open_keeps_no_mode() {
+    let lab = Lab::create();
+    drop(lab.start(&["gw0"]));
+    let held = PinnedLink::from_pin(lab.pin_dir.join("link_gw0")).unwrap();
+    for (mode, shown) in [(Mode::Generic, 2), (Mode::Native, 1)] {
+        let mut settings = lab.settings(&["gw0"]);
+        settings.mode = mode;
+        let plane = started(settings);
+        let id = plane.status().program_id.into();
+        assert_eq!(attached("gw0"), Some((shown, id)));
+    }
+    let again = PinnedLink::from_pin(lab.pin_dir.join("link_gw0")).unwrap();
+    assert_eq!(detach(&lab.pin_dir, &[]).unwrap().interfaces, ["gw0"]);
+    assert_eq!(attached("gw0"), None);
+    drop((held, again));
 }
 
 #[test]

@@ -176,6 +176,7 @@ fn later_fragments_and_other_protocols_pass_and_cut_headers_are_counted() {
 fn expected(frame: &[u8]) -> Outcome {
     let transport = match network(frame) {
         Network::NotIp => return Outcome::PassNotIp,
+        Network::TagChain => return Outcome::DropHeaderChain,
         Network::Unparsed => return Outcome::PassUnparsed,
         Network::V4(ip) => transport4(frame, ip.start),
         Network::V6(ip) => transport6(frame, ip.start),

@@ -22,7 +22,7 @@ fn source(frame: &[u8]) -> Source {
     match network(frame) {
         Network::V4(ip) => Source::V4(ip.source),
         Network::V6(ip) => Source::V6(ip.source),
-        Network::NotIp => Source::NotIp,
+        Network::NotIp | Network::TagChain => Source::NotIp,
         Network::Unparsed => Source::Unparsed,
     }
 }
@@ -174,7 +174,7 @@ fn transport(frame: &[u8]) -> Option<Transport> {
     let found = match network(frame) {
         Network::V4(ip) => transport4(frame, ip.start),
         Network::V6(ip) => transport6(frame, ip.start),
-        Network::NotIp | Network::Unparsed => return None,
+        Network::NotIp | Network::TagChain | Network::Unparsed => return None,
     };
     assert_eq!(Transport::from_bits(found.to_bits()), found);
     Some(found)

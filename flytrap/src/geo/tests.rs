@@ -127,6 +127,26 @@ fn dense_sparse_and_nested_regions_are_answered() {
 }
 
 #[test]
+fn a_region_of_many_changes_has_many_slots() {
+    // Pairs of 15 changes in neighbouring pieces of 15 bits: nothing coarser leaves only ends.
+    let mut v6 = vec![(0, 0)];
+    for piece in (0..4_400_u128).flat_map(|pair| [pair * 14, pair * 14 + 1]) {
+        let begin = (0x2400 << 32) + (piece << 15);
+        let changes = (1..=15_u8).map(|number| {
+            let key = begin + u128::from(number) * 37;
+            (key << 80, number % 2 + 1)
+        });
+        v6.extend(changes);
+    }
+    v6.push((0x3000 << 112, 9));
+    assert_same(&CountryMap {
+        v4: vec![(0, 0)],
+        v6,
+        ..CountryMap::default()
+    });
+}
+
+#[test]
 fn slots_beside_each_other_share_an_end() {
     // Sixteen changes at the beginning of a /16, and then one in every eighth of it.
     let first = (0..=16).map(|number| number * 0x200);

@@ -10,6 +10,7 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{ProgramError, Xdp, loaded_programs};
 use flytrap_common::abi::PROGRAM;
+use flytrap_common::link;
 use rustix::io::Errno;
 
 use super::closed::Closed;
@@ -40,9 +41,10 @@ pub(super) struct Attachment {
 }
 
 impl Attachment {
-    /// Detaches and waits until the kernel has done so.
+    /// Detaches, also where another process holds the link open; what fails changes nothing.
     pub(super) fn detach(self) -> Result<(), KernelError> {
         let program_id = self.link.info().map_or(0, |info| info.program_id());
+        end(&self.pin)?;
         remove_pin(&self.pin)?;
         drop(self.link);
         detached(&self.interface, program_id)
@@ -95,8 +97,8 @@ pub(super) fn attach(
             tracing::warn!(
                 interface = interface.name,
                 reason = reason(error),
-                "for some milliseconds no packet is judged: before Linux 6.6 the mode can't be \
-                 changed without"
+                "for some milliseconds no packet is judged: closing the interface meanwhile \
+                 failed, which takes Linux 6.6"
             );
         })
         .ok();
@@ -123,7 +125,7 @@ fn restore(program: &mut Xdp, interface: &Interface, pin: PathBuf, old: Attached
     let mode = match old {
         AttachedMode::Native => Mode::Native,
         AttachedMode::Generic => Mode::Generic,
-        AttachedMode::Other => return,
+        AttachedMode::Other => Mode::Auto,
     };
     if let Err(error) = attach_new(program, interface, pin, mode) {
         tracing::error!(interface = interface.name, %error, "no packet is judged any more");
@@ -306,6 +308,17 @@ pub(super) fn pinned_interfaces(pin_dir: &Path) -> Result<Vec<String>, KernelErr
     Ok(link_pins(pin_dir)?.into_iter().filter_map(name).collect())
 }
 
+/// Ends the attachment that is pinned there, if one is.
+fn end(pin: &Path) -> Result<(), KernelError> {
+    match link::detach(pin) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(KernelError::io(format!(
+            "detaching {}",
+            pin.display()
+        ))(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Removes the link of an interface and waits until the kernel has detached its program.
 pub(super) fn detach_pinned(pin_dir: &Path, name: &str) -> Result<(), KernelError> {
     let pin = link_pin(pin_dir, name);
@@ -316,6 +329,7 @@ pub(super) fn detach_pinned(pin_dir: &Path, name: &str) -> Result<(), KernelErro
         .ok()
         .and_then(|link| FdLink::from(link).info().ok())
         .map(|link| link.program_id());
+    end(&pin)?;
     remove_pin(&pin)?;
     match (interface, id) {
         (Some(interface), Some(id)) => detached(&interface, id),
