@@ -17,6 +17,7 @@ pub mod kernel;
 pub mod metrics;
 pub mod mirror;
 pub mod mqtt;
+pub mod nonces;
 pub mod offence;
 pub mod policy;
 pub mod proxy;

@@ -312,3 +312,29 @@ fn the_public_name_is_what_tokens_are_bound_to() {
         0x86
     );
 }
+
+#[test]
+fn a_single_use_token_opens_one_session_also_across_a_kill() {
+    let mut world = World::loopback().unwrap();
+    let sensor = &world.people.sensor;
+    let tokens: Vec<_> = (0..3)
+        .map(|_| sensor.login_once(&deployment(), "sensor-17").unwrap())
+        .collect();
+    let [first, other, unused] = &tokens[..] else {
+        unreachable!()
+    };
+    for (version, token, refused) in [(Version::V311, first, 0x05), (Version::V5, other, 0x87)] {
+        assert_eq!(world.dial(0, version).unwrap().log_in(token).unwrap(), 0);
+        let again = world.dial(0, version).unwrap().log_in(token).unwrap();
+        assert_eq!(again, refused);
+    }
+    assert!(world.gateway.log().contains("was used before"));
+    world.gateway.kill().unwrap();
+    world.gateway.restart().unwrap();
+    for token in [first, other] {
+        let again = world.dial(0, Version::V5).unwrap().log_in(token).unwrap();
+        assert_eq!(again, 0x87);
+    }
+    let fresh = world.dial(0, Version::V5).unwrap().log_in(unused).unwrap();
+    assert_eq!(fresh, 0);
+}

@@ -22,6 +22,7 @@ use crate::failure::{Failure, exit};
 use crate::kernel::{Blocklist, Events, KernelError, KernelPlane, NoKernel};
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
+use crate::nonces::{Nonces, NoncesStore};
 use crate::proxy::{Endpoint, Registry, Surroundings, Workers, dial};
 use crate::session::BrokerAccount;
 use crate::tls;
@@ -119,6 +120,7 @@ pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store =
         BansStore::open(&config.gateway.state_dir).map_err(|error| bans_failure(&error, config))?;
+    let nonces = nonces(config)?;
     let plane = kernel_plane(config, workers.addresses(), countries.as_ref())?;
     let (plane, drops) = plane.unzip();
     let blocklist: Arc<dyn Blocklist> = match &plane {
@@ -140,6 +142,7 @@ pub(super) async fn build(config: &Config) -> Result<Gateway, Failure> {
         upstream: config.upstream.address.as_str().into(),
         mirror,
         bans,
+        nonces,
         metrics,
         clock,
         started: Instant::now(),
@@ -236,6 +239,19 @@ fn make_state_dir(path: &Path) -> Result<(), Failure> {
             .cause(error)
             .help("choose a gateway.state_dir that this user may write to")
     })
+}
+
+fn nonces(config: &Config) -> Result<Nonces, Failure> {
+    let failure = |error: &dyn std::fmt::Display| {
+        Failure::new(exit::FAIL, "used tokens can't be remembered")
+            .cause(error)
+            .help(format_args!(
+                "{} must be writable and hold no damaged nonces.db",
+                config.gateway.state_dir.display()
+            ))
+    };
+    let store = NoncesStore::open(&config.gateway.state_dir).map_err(|error| failure(&error))?;
+    Nonces::start(store).map_err(|error| failure(&error))
 }
 
 fn kernel_plane(

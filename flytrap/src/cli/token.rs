@@ -1,5 +1,8 @@
 //! `flytrap token`: making login tokens and reading them.
 
+mod device;
+mod show;
+
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
 use std::path::{Path, PathBuf};
@@ -11,10 +14,13 @@ use super::args::whole_seconds;
 use crate::config::{domain_problem, read_secret};
 use crate::failure::{Failure, exit};
 use crate::identity::{
-    self, Algorithm, ClientRule, ClientScope, Known, Login, LoginRules, MAX_PASSWORD_BYTES, Minted,
-    Proof, Request, Signer, Token,
+    self, Algorithm, ClientScope, Known, Login, LoginRules, MAX_PASSWORD_BYTES, Minted, Request,
+    Signer, Token,
 };
-use crate::types::{Clock, Deployment, KeyKind, SystemClock, UnixTime, Wallet, escape_control};
+use crate::types::{
+    Clock, Deployment, DeviceKey, KeyIdPrefix, KeyKind, PublicKey, SystemClock, Validity, Wallet,
+    escape_control,
+};
 
 /// `flytrap token …`
 #[derive(Debug, Args)]
@@ -25,7 +31,7 @@ pub(super) struct TokenArgs {
 
 #[derive(Debug, Subcommand)]
 enum TokenCommand {
-    /// Sign a login token with a wallet's keystore file
+    /// Sign a login token with a wallet's keystore file or a device's key file
     ///
     /// Prints the MQTT user name and password. The password is a secret: whoever has it can log
     /// in until it expires.
@@ -35,6 +41,21 @@ enum TokenCommand {
     /// The token comes from a file or the standard input, never from the arguments: those can be
     /// read by every user of the machine.
     Inspect(Inspect),
+    /// Show the public key of a device's key file, and what its wallet registers
+    PublicKey(PublicKeyOf),
+}
+
+#[derive(Debug, Args)]
+struct PublicKeyOf {
+    /// The device's key: a PKCS#8 file in PEM form, or with --kind 64 hexadecimal digits
+    #[arg(value_name = "FILE")]
+    device_key: PathBuf,
+    /// What the hexadecimal digits are: secp256k1, p256 or ed25519
+    #[arg(long, value_parser = device::parse_kind)]
+    kind: Option<KeyKind>,
+    /// The wallet that the key shall act for
+    #[arg(long, value_name = "ADDRESS")]
+    wallet: Wallet,
 }
 
 /// Which gateway a token is for.
@@ -69,15 +90,25 @@ struct GatewayArgs {
 #[derive(Debug, Args)]
 #[command(
     group(ArgGroup::new("gateway").args(["config", "domain"]).required(true)),
+    group(ArgGroup::new("key").args(["keystore", "device_key"]).required(true)),
     group(ArgGroup::new("clients").args(["client_id", "any_client_id", "client_id_prefix"]).required(true)),
 )]
 struct Create {
     /// The wallet's encrypted key, as geth, cast or a wallet's export writes it
     #[arg(long, value_name = "FILE")]
-    keystore: PathBuf,
+    keystore: Option<PathBuf>,
     /// A file with the keystore's password; without it the password is asked for
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "keystore")]
     password_file: Option<PathBuf>,
+    /// A device's key instead: a PKCS#8 file in PEM form, or with --kind 64 hexadecimal digits
+    #[arg(long, value_name = "FILE", requires = "wallet", conflicts_with_all = ["keystore", "alg"])]
+    device_key: Option<PathBuf>,
+    /// What the hexadecimal digits are: secp256k1, p256 or ed25519
+    #[arg(long, requires = "device_key", value_parser = device::parse_kind)]
+    kind: Option<KeyKind>,
+    /// The wallet that the device's key acts for
+    #[arg(long, value_name = "ADDRESS", requires = "device_key")]
+    wallet: Option<Wallet>,
     #[command(flatten)]
     gateway: GatewayArgs,
     /// The one client id that the token is for
@@ -92,6 +123,9 @@ struct Create {
     /// Let its sessions subscribe but not publish
     #[arg(long)]
     subscribe_only: bool,
+    /// Let it open one session only
+    #[arg(long)]
+    single_use: bool,
     /// How long it is valid: 90s, 15m, 12h, 30d; the gateway sets a maximum, 24h by default
     #[arg(long, value_name = "TIME", default_value = "12h", value_parser = parse_lifetime)]
     lifetime: u64,
@@ -106,12 +140,18 @@ struct Inspect {
     /// A file that holds the token [default: the standard input]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Also check the signature: the wallet that should have signed
-    #[arg(long, value_name = "WALLET", requires_all = ["client_id", "gateway"])]
+    /// Also check the signature: the user name to log in with, a wallet or dev:…
+    #[arg(long, value_name = "NAME", requires_all = ["client_id", "gateway"])]
     user_name: Option<String>,
     /// With --user-name: the client id to log in with
     #[arg(long, value_name = "ID", requires = "user_name")]
     client_id: Option<String>,
+    /// With a device's --user-name: its public key, in hexadecimal digits
+    #[arg(long, value_name = "HEX", requires_all = ["user_name", "wallet"])]
+    public_key: Option<String>,
+    /// With --public-key: the wallet that it acts for
+    #[arg(long, value_name = "ADDRESS", requires = "public_key")]
+    wallet: Option<Wallet>,
     #[command(flatten)]
     gateway: GatewayArgs,
 }
@@ -138,6 +178,10 @@ impl TokenArgs {
         match self.command {
             TokenCommand::Create(command) => command.run(json, from_config),
             TokenCommand::Inspect(command) => command.run(json, from_config),
+            TokenCommand::PublicKey(command) => {
+                let signer = device::open(&command.device_key, command.kind)?;
+                Ok(device::shown(&signer, command.wallet, json))
+            }
         }
     }
 }
@@ -145,16 +189,14 @@ impl TokenArgs {
 impl GatewayArgs {
     /// The deployment that the arguments name, if any.
     fn deployment(
-        self,
+        &self,
         from_config: impl FnOnce(&Path) -> Result<Deployment, Failure>,
     ) -> Result<Option<Deployment>, Failure> {
-        if let Some(path) = self.config {
-            return from_config(&path).map(Some);
+        if let Some(path) = &self.config {
+            return from_config(path).map(Some);
         }
-        let Self {
-            chain_id, contract, ..
-        } = self;
-        Ok(self.domain.map(|domain| Deployment {
+        let (chain_id, contract) = (self.chain_id, self.contract);
+        Ok(self.domain.clone().map(|domain| Deployment {
             domain,
             chain_id,
             contract,
@@ -184,18 +226,40 @@ impl Create {
             },
             scope,
             subscribe_only: self.subscribe_only,
-            single_use: false,
+            single_use: self.single_use,
             issued: SystemClock.now(),
             lifetime: self.lifetime,
         };
-        let password = keystore_password(self.password_file.as_deref())?;
-        let signer = Signer::open(&self.keystore, &password).map_err(failed)?;
-        let minted = identity::mint(&signer, &deployment, &request).map_err(failed)?;
+        let minted = self.signed(&deployment, &request)?;
         Ok(if json {
             created_json(&minted, scope)
         } else {
             created_text(&minted, scope, &deployment)
         })
+    }
+}
+
+impl Create {
+    /// The token, signed by the wallet or by its device.
+    fn signed(&self, deployment: &Deployment, request: &Request<'_>) -> Result<Minted, Failure> {
+        match (&self.keystore, &self.device_key, self.wallet) {
+            (Some(keystore), ..) => {
+                let password = keystore_password(self.password_file.as_deref())?;
+                let signer = Signer::open(keystore, &password).map_err(failed)?;
+                identity::mint(&signer, deployment, request).map_err(failed)
+            }
+            (None, Some(file), Some(wallet)) => {
+                let signer = device::open(file, self.kind)?;
+                let algorithm = Algorithm::Device(signer.public_key().kind());
+                let request = Request {
+                    algorithm,
+                    ..*request
+                };
+                identity::mint_for(wallet, &signer, deployment, &request).map_err(failed)
+            }
+            _ => Err(Failure::new(exit::USAGE, "a token needs a key")
+                .help("give --keystore, or --device-key and --wallet")),
+        }
     }
 }
 
@@ -225,7 +289,7 @@ fn created_json(minted: &Minted, scope: ClientScope<'_>) -> String {
         ClientScope::Any => (None, None),
     };
     let created = json!({
-        "user_name": minted.wallet,
+        "user_name": minted.user_name,
         "password": minted.password,
         "wallet": minted.wallet,
         "client_id": client_id,
@@ -238,7 +302,7 @@ fn created_json(minted: &Minted, scope: ClientScope<'_>) -> String {
 
 fn created_text(minted: &Minted, scope: ClientScope<'_>, deployment: &Deployment) -> String {
     let Minted {
-        wallet,
+        user_name,
         password,
         expires,
         ..
@@ -250,7 +314,7 @@ fn created_text(minted: &Minted, scope: ClientScope<'_>, deployment: &Deployment
     };
     // mosquitto's -P would show the password to every user of the machine.
     format!(
-        "user name  {wallet}\n\
+        "user name  {user_name}\n\
          password   {password}\n\
          valid      until {expires}\n\
          \n\
@@ -258,7 +322,7 @@ fn created_text(minted: &Minted, scope: ClientScope<'_>, deployment: &Deployment
          $XDG_CONFIG_HOME, or ~/.config. In one that only you can read, write\n  \
          -h {host}\n  \
          -p 8883{id_option}\n  \
-         -u {wallet}\n  \
+         -u {user_name}\n  \
          -P PASSWORD",
         host = deployment.domain,
     )
@@ -274,6 +338,12 @@ impl Inspect {
         let token = Token::decode(password.as_bytes()).map_err(|fault| {
             Failure::new(exit::FAIL, "this is no login token that can be used").cause(fault)
         })?;
+        let device = self.device(token.claims.algorithm)?;
+        let device_key = |_: &KeyIdPrefix| device.as_ref();
+        let known = Known {
+            device_key: &device_key,
+            ..Known::NOTHING
+        };
         let mut proof = None;
         if let (Some(user_name), Some(client_id), Some(deployment)) = (
             &self.user_name,
@@ -292,14 +362,37 @@ impl Inspect {
                 ..LoginRules::default()
             };
             let now = SystemClock.now();
-            let verified = identity::verify(&login, &deployment, &rules, &Known::NOTHING, now);
+            let verified = identity::verify(&login, &deployment, &rules, &known, now);
             proof = Some(verified.map_err(failed)?);
         }
         Ok(if json {
-            inspected_json(&token, proof)
+            show::json_of(&token, proof)
         } else {
-            inspected_text(&token, proof)
+            show::text_of(&token, proof)
         })
+    }
+}
+
+impl Inspect {
+    /// The device key that the arguments name.
+    fn device(&self, algorithm: Algorithm) -> Result<Option<DeviceKey>, Failure> {
+        let (Some(digits), Some(wallet)) = (&self.public_key, self.wallet) else {
+            return Ok(None);
+        };
+        let usage = |cause: &dyn std::fmt::Display| {
+            Failure::new(exit::USAGE, "--public-key is no key of this token").cause(cause)
+        };
+        let Algorithm::Device(kind) = algorithm else {
+            return Err(usage(&"the token is signed by a wallet"));
+        };
+        let bytes = hex::decode(digits.strip_prefix("0x").unwrap_or(digits));
+        let bytes = bytes.map_err(|error| usage(&error))?;
+        Ok(Some(DeviceKey {
+            wallet,
+            key: PublicKey::parse(kind, &bytes).map_err(|error| usage(&error))?,
+            until: Validity::Forever,
+            scope: None,
+        }))
     }
 }
 
@@ -324,72 +417,6 @@ fn token_in(source: impl Read) -> io::Result<String> {
     let enough = u64::try_from(enough).unwrap_or(u64::MAX);
     source.take(enough).read_to_string(&mut text)?;
     Ok(text)
-}
-
-fn inspected_json(token: &Token, proof: Option<Proof>) -> String {
-    let claims = &token.claims;
-    let (clients, prefix_bytes) = match claims.clients {
-        ClientRule::Exact => ("exact", None),
-        ClientRule::Any => ("any", None),
-        ClientRule::Prefix(length) => ("prefix", Some(length)),
-    };
-    let inspected = json!({
-        "version": 1,
-        "alg": claims.algorithm.code(),
-        "client_ids": clients,
-        "prefix_bytes": prefix_bytes,
-        "subscribe_only": claims.subscribe_only,
-        "single_use": claims.single_use,
-        "issued": claims.issued,
-        "expires": claims.expires,
-        "nonce": hex::encode(claims.nonce),
-        "verified_wallet": proof.map(|proof| proof.wallet),
-    });
-    format!("{inspected:#}")
-}
-
-fn inspected_text(token: &Token, proof: Option<Proof>) -> String {
-    let claims = &token.claims;
-    let algorithm = match claims.algorithm {
-        Algorithm::Eip191 => "1, EIP-191 sign-in text",
-        Algorithm::Eip712 => "2, EIP-712 typed data",
-        Algorithm::Device(KeyKind::Secp256k1) => "4, device key on secp256k1",
-        Algorithm::Device(KeyKind::P256) => "5, device key on P-256",
-        Algorithm::Device(KeyKind::Ed25519) => "6, device key, Ed25519",
-    };
-    let clients = match claims.clients {
-        ClientRule::Exact => "one, which the signature covers".to_owned(),
-        ClientRule::Any => "any".to_owned(),
-        ClientRule::Prefix(length) => format!("all that share their first {length} bytes"),
-    };
-    let mut flags = Vec::new();
-    if claims.subscribe_only {
-        flags.push("subscribe only");
-    }
-    if claims.single_use {
-        flags.push("single use");
-    }
-    if flags.is_empty() {
-        flags.push("none");
-    }
-    let signature = proof.map_or_else(
-        || "not checked: give --user-name, --client-id and --domain or --config".to_owned(),
-        |proof| format!("valid, by {}", proof.wallet),
-    );
-    format!(
-        "version    1\n\
-         alg        {algorithm}\n\
-         client ids {clients}\n\
-         limits     {limits}\n\
-         issued     {issued}\n\
-         expires    {expires}\n\
-         nonce      {nonce}\n\
-         signature  {signature}",
-        limits = flags.join(", "),
-        issued = UnixTime(claims.issued.into()),
-        expires = UnixTime(claims.expires.into()),
-        nonce = hex::encode(claims.nonce),
-    )
 }
 
 fn failed(error: impl std::error::Error) -> Failure {

@@ -67,7 +67,7 @@ pub struct Config {
 pub struct Gateway {
     /// The public name that login tokens are bound to: lower case, at most 253 characters.
     pub domain: String,
-    /// The directory of `bans.db`; made if it isn't there.
+    /// The directory of `bans.db` and `nonces.db`; made if it isn't there.
     pub state_dir: PathBuf,
     /// The control socket.
     pub socket: PathBuf,

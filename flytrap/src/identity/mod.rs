@@ -22,7 +22,7 @@ mod verify;
 mod tests;
 
 pub use client::{ClientRule, ClientScope};
-pub use device_signer::DeviceSigner;
+pub use device_signer::{BadKeyFile, DeviceSigner};
 pub use keystore::{KeystoreError, Signer, create_keystore};
 pub use mint::{MintError, Minted, Request, mint, mint_for};
 pub use refusal::{Fault, Refusal, Staleness};

@@ -44,6 +44,9 @@ pub enum Fault {
         "the signature is of another kind than the user name: 0x… signs with 1 or 2, dev:… with 4 to 6"
     )]
     OtherUser,
+    /// There is more than one token.
+    #[error("there is a password and a user property flytrap-token, or two of these: send one")]
+    TwoTokens,
     /// The password is longer than [`super::MAX_PASSWORD_BYTES`].
     #[error("the password is longer than 2048 bytes")]
     PasswordTooLong,
@@ -126,7 +129,10 @@ pub enum Staleness {
         /// First second at which the key isn't valid any more.
         until: UnixTime,
     },
-    /// Single use asks for a memory of nonces.
-    #[error("it is for single use, which this gateway does not accept")]
-    SingleUse,
+    /// It is for single use, and was used before.
+    #[error("it is for single use and was used before: create another")]
+    Used,
+    /// It is for single use, and the gateway remembers no more uses.
+    #[error("it is for single use, and too many of these are in use: wait until some expire")]
+    UsesFull,
 }

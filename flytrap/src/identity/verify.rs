@@ -87,8 +87,12 @@ pub struct Proof {
     /// From this second on neither the token nor its sessions are valid: its own end, or that of
     /// its device key if it comes first.
     pub expires: UnixTime,
+    /// When the token alone would expire.
+    pub token_expires: UnixTime,
     /// The session may not publish.
     pub subscribe_only: bool,
+    /// Its nonce, if the token is for single use: whoever lets it in must use it up first.
+    pub single_use: Option<[u8; 8]>,
     /// The token is for this exact client id, not for a prefix or for any.
     pub bound: bool,
 }
@@ -118,7 +122,9 @@ pub fn verify(
         device: signer.device.map(DeviceKey::id),
         issued: UnixTime(claims.issued.into()),
         expires: UnixTime(claims.expires.into()),
+        token_expires: UnixTime(claims.expires.into()),
         subscribe_only: claims.subscribe_only,
+        single_use: claims.single_use.then_some(claims.nonce),
         bound: claims.clients == ClientRule::Exact,
     };
     // The times come after the signature, though they cost less to look at: only a token that was
@@ -130,9 +136,6 @@ pub fn verify(
         && proof.issued <= until
     {
         return Err(stale(Staleness::Revoked { until }));
-    }
-    if claims.single_use {
-        return Err(stale(Staleness::SingleUse));
     }
     Ok(Proof { expires, ..proof })
 }

@@ -28,6 +28,7 @@ pub use worker::{Running, Workers};
 use crate::bans::Bans;
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
+use crate::nonces::Nonces;
 use crate::session;
 use crate::types::Clock;
 
@@ -71,6 +72,8 @@ pub struct Surroundings {
     pub mirror: Mirror,
     /// Who is banned, and where offences are reported.
     pub bans: Bans,
+    /// Single-use tokens that were used.
+    pub nonces: Nonces,
     /// Counters.
     pub metrics: Metrics,
     /// Wall clock.

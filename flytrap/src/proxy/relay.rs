@@ -17,7 +17,9 @@ use super::Surroundings;
 use super::leg::{Leg, Read};
 use super::report::Reporter;
 use super::upstream::dial;
-use crate::session::{Cause, Close, Context, Output, Phase, Session};
+use crate::identity::Staleness;
+use crate::nonces::{Refused, Use};
+use crate::session::{Cause, Close, Context, Output, Phase, Session, Unspent};
 
 /// What one read takes at most.
 const READ_BYTES: usize = 64 * 1024;
@@ -82,6 +84,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         if let Err(close) = self.carry_in(Phase::AwaitConnect).await {
             return close;
         }
+        if let Err(close) = self.use_up().await {
+            return close;
+        }
         let timeout = self.surroundings.limits.upstream_timeout;
         match dial(&self.surroundings.upstream, timeout).await {
             Ok(broker) => {
@@ -96,6 +101,30 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
                 return close;
             }
         }
+    }
+
+    /// Writes down that a single-use token is used, and waits until that is on disk.
+    async fn use_up(&mut self) -> Result<(), Close> {
+        let Some(single) = self.session.to_spend() else {
+            return Ok(());
+        };
+        let one = Use {
+            wallet: single.wallet,
+            device: single.device,
+            nonce: single.nonce,
+            expires: single.expires,
+        };
+        let now = self.surroundings.clock.now();
+        let spent = self.surroundings.nonces.spend(one, now).await;
+        let spent = spent.map_err(|refused| match refused {
+            Refused::Used => Unspent::Stale(Staleness::Used),
+            Refused::Full => Unspent::Stale(Staleness::UsesFull),
+            Refused::Unavailable => Unspent::Unavailable,
+        });
+        let mut out = Output::default();
+        let result = self.session.spent(spent, &mut out);
+        self.queue(&mut out);
+        result
     }
 
     /// Ends the session for a reason that lies outside.

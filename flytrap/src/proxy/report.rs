@@ -115,6 +115,7 @@ impl Reporter {
                     LoginRefusal::NotAdmitted { .. } | LoginRefusal::Will { .. } => {
                         RefusalKind::NotAdmitted
                     }
+                    LoginRefusal::UseUnwritten { .. } => RefusalKind::Unavailable,
                     LoginRefusal::AuthenticationMethod
                     | LoginRefusal::Version
                     | LoginRefusal::ClientId => RefusalKind::Unsupported,

@@ -3,10 +3,10 @@
 use std::num::NonZeroU32;
 
 use super::{
-    Cause, Close, Context, Denial, Identity, LoginRefusal, Note, Output, Phase, Session,
+    Cause, Close, Context, Denial, Identity, LoginRefusal, Note, Output, Phase, Session, Unspent,
     WillTopics, fits,
 };
-use crate::identity::{self, Known, Login, Proof, Refusal};
+use crate::identity::{self, Fault, Known, Login, Proof, Refusal};
 use crate::mqtt::encode::{ConnectOut, TooLong, WillOut};
 use crate::mqtt::{
     Connack, Connect, ConnectError, Frame, Malformed, PacketType, Property, ReasonCode, Version,
@@ -14,10 +14,10 @@ use crate::mqtt::{
 };
 use crate::offence::Offence;
 use crate::policy::{Decision, Why, decide};
-use crate::types::{Action, Asked, Principal};
+use crate::types::{Action, Asked, Principal, Wallet};
 
-/// The user property that is set aside for tokens of clients without a password. Whatever it
-/// holds stays here.
+/// The user property in which clients that can't set a password carry their token (MQTT 5).
+/// Whatever it holds stays here.
 const TOKEN_PROPERTY: &str = "flytrap-token";
 
 impl Session {
@@ -84,13 +84,44 @@ impl Session {
         })?;
         self.sent_to_broker = context.elapsed;
         self.phase = Phase::AwaitConnack;
+        // Last, so that a token isn't used up by a login that is refused for another reason.
+        self.to_spend = proof.single_use;
         Ok(())
     }
 
+    /// What became of [`to_spend`](Self::to_spend).
+    ///
+    /// # Errors
+    /// The close to carry out if the token lets nobody in.
+    pub fn spent(&mut self, spent: Result<(), Unspent>, out: &mut Output) -> Result<(), Close> {
+        let Err(unspent) = spent else {
+            self.to_spend = None;
+            return Ok(());
+        };
+        let wallet = self.principal().map_or_else(Wallet::default, |p| p.wallet);
+        let why = match unspent {
+            Unspent::Stale(why) => LoginRefusal::TokenStale { wallet, why },
+            Unspent::Unavailable => LoginRefusal::UseUnwritten { wallet },
+        };
+        Err(self.refuse(why, out))
+    }
+
     fn verify(&self, connect: &Connect<'_>, context: &Context<'_>) -> Result<Proof, LoginRefusal> {
-        let (Some(user_name), Some(password)) = (connect.user_name, connect.password) else {
+        let mut carried = connect
+            .properties
+            .iter()
+            .filter_map(|property| match property {
+                Property::UserProperty((TOKEN_PROPERTY, token)) => Some(token.as_bytes()),
+                _ => None,
+            })
+            .chain(connect.password);
+        let (Some(user_name), Some(password)) = (connect.user_name, carried.next()) else {
             return Err(LoginRefusal::NoCredentials);
         };
+        if carried.next().is_some() {
+            // Which of them counts must not be a matter of opinion.
+            return Err(LoginRefusal::AuthFailed(Fault::TwoTokens));
+        }
         let login = Login {
             user_name,
             password,
@@ -146,6 +177,7 @@ impl Session {
             principal,
             issued: proof.issued,
             expires: proof.expires,
+            token_expires: proof.token_expires,
             subscribe_only: proof.subscribe_only,
         });
         Ok(())
@@ -256,6 +288,12 @@ impl Session {
                     true,
                 )
             }
+            LoginRefusal::UseUnwritten { .. } => (
+                ReasonCode::SERVER_UNAVAILABLE,
+                old::SERVER_UNAVAILABLE,
+                None,
+                false,
+            ),
             LoginRefusal::AuthenticationMethod => (
                 ReasonCode::BAD_AUTHENTICATION_METHOD,
                 old::NOT_AUTHORIZED,
@@ -314,6 +352,10 @@ impl Session {
 
     /// Judges and edits the broker's CONNACK.
     pub(super) fn on_connack(&mut self, frame: &Frame<'_>, out: &mut Output) -> Result<(), Close> {
+        debug_assert!(
+            self.to_spend.is_none(),
+            "dialled before the token was used up"
+        );
         if frame.packet_type != PacketType::Connack {
             self.refuse_unavailable(out);
             let rule = "a packet before CONNACK (3.2)";

@@ -21,7 +21,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use outcome::{Cause, Close, Denial, LoginRefusal, Note, Output};
+pub use outcome::{Cause, Close, Denial, LoginRefusal, Note, Output, SingleUse, Unspent};
 
 use crate::identity::LoginRules;
 use crate::mqtt::encode::TooLong;
@@ -106,6 +106,8 @@ struct Identity {
     issued: UnixTime,
     /// When the token or its device key runs out, and the session with it.
     expires: UnixTime,
+    /// When the token alone would.
+    token_expires: UnixTime,
     subscribe_only: bool,
 }
 
@@ -142,6 +144,8 @@ pub struct Session {
     identity: Option<Identity>,
     /// The generation of the snapshot in which the login was last seen to be good.
     generation: u64,
+    /// The nonce of a single-use token that must be used up before the broker is dialled.
+    to_spend: Option<[u8; 8]>,
     /// The id to return where the client asked for one.
     assigned_client_id: Option<String>,
     /// Admitted without any right: no persistent session, no will.
@@ -175,6 +179,7 @@ impl Session {
             entropy,
             identity: None,
             generation: 0,
+            to_spend: None,
             assigned_client_id: None,
             guest: false,
             entitled: false,
@@ -199,6 +204,18 @@ impl Session {
     /// Who logged in; `None` before that.
     pub fn principal(&self) -> Option<&Principal> {
         self.identity.as_ref().map(|identity| &identity.principal)
+    }
+
+    /// The single use that must be written down, and be told of by [`spent`](Self::spent), before
+    /// the broker is dialled. `None`: there is none.
+    pub fn to_spend(&self) -> Option<SingleUse> {
+        let (nonce, identity) = (self.to_spend?, self.identity.as_ref()?);
+        Some(SingleUse {
+            wallet: identity.principal.wallet,
+            device: identity.principal.device,
+            nonce,
+            expires: identity.token_expires,
+        })
     }
 
     /// When [`tick`](Self::tick) must be called at the latest, as seconds from now.

@@ -6,7 +6,7 @@ use crate::identity::{Fault, Staleness};
 use crate::mqtt::{Malformed, Version};
 use crate::offence::Offence;
 use crate::policy::DenyReason;
-use crate::types::{Asked, KeyId, Wallet};
+use crate::types::{Asked, KeyId, UnixTime, Wallet};
 
 /// What came of a step: bytes for both sides, notes, and counts.
 #[derive(Debug, Default)]
@@ -50,6 +50,28 @@ pub enum Note {
         /// Why.
         reason: Denial,
     },
+}
+
+/// One use of a token that may be used once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SingleUse {
+    /// Whose token it is.
+    pub wallet: Wallet,
+    /// The device key that signed it, if not the wallet's own.
+    pub device: Option<KeyId>,
+    /// The token's nonce.
+    pub nonce: [u8; 8],
+    /// When the token expires; until then its use must be remembered.
+    pub expires: UnixTime,
+}
+
+/// Why a single use wasn't written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unspent {
+    /// The wallet's token was used before, or there is no room to remember it.
+    Stale(Staleness),
+    /// It can't be written down now.
+    Unavailable,
 }
 
 /// Why something was denied.
@@ -98,6 +120,11 @@ pub enum LoginRefusal {
         /// What is wrong with it.
         why: Staleness,
     },
+    /// The wallet's token is for single use, and its use can't be written down.
+    UseUnwritten {
+        /// Who.
+        wallet: Wallet,
+    },
     /// There was no user name or no password.
     NoCredentials,
     /// The client asked for enhanced authentication, which isn't offered.
@@ -127,6 +154,7 @@ impl LoginRefusal {
     pub fn wallet(&self) -> Option<Wallet> {
         match self {
             Self::TokenStale { wallet, .. }
+            | Self::UseUnwritten { wallet }
             | Self::NotAdmitted { wallet, .. }
             | Self::Will { wallet, .. } => Some(*wallet),
             _ => None,
@@ -139,6 +167,9 @@ impl fmt::Display for LoginRefusal {
         match self {
             Self::AuthFailed(fault) => write!(f, "authentication failed: {fault}"),
             Self::TokenStale { why, .. } => write!(f, "token not usable: {why}"),
+            Self::UseUnwritten { .. } => {
+                f.write_str("this gateway can't write down that the token is used: try again later")
+            }
             Self::NoCredentials => f.write_str("no user name or no password was given"),
             Self::AuthenticationMethod => f.write_str("enhanced authentication isn't offered"),
             Self::NotAdmitted { why, .. } => why.fmt(f),

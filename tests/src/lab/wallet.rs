@@ -95,15 +95,36 @@ impl Holder {
         age: u64,
         lifetime: u64,
     ) -> Result<Login> {
+        self.sign(deployment, client_id, |request, now| {
+            request.issued = UnixTime(now.saturating_sub(age));
+            request.lifetime = lifetime;
+        })
+    }
+
+    /// A login that may be used once, for this client id, valid for an hour.
+    pub fn login_once(&self, deployment: &Deployment, client_id: &str) -> Result<Login> {
+        self.sign(deployment, client_id, |request, _| {
+            request.single_use = true;
+        })
+    }
+
+    /// A login for this client id, issued now for an hour, but for what `change` makes of it.
+    fn sign(
+        &self,
+        deployment: &Deployment,
+        client_id: &str,
+        change: impl FnOnce(&mut Request<'_>, u64),
+    ) -> Result<Login> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        let request = Request {
+        let mut request = Request {
             algorithm: Algorithm::Eip191,
             scope: ClientScope::Exact(client_id),
             subscribe_only: false,
             single_use: false,
-            issued: UnixTime(now.saturating_sub(age)),
-            lifetime,
+            issued: UnixTime(now),
+            lifetime: 3600,
         };
+        change(&mut request, now);
         let minted = mint(&self.signer, deployment, &request)?;
         Ok(Login {
             user: self.wallet.to_string(),

@@ -122,7 +122,7 @@ pub(super) fn public_key(kind: KeyKind, text: &Spanned<String>) -> Result<Public
         )
     })?;
     PublicKey::parse(kind, &bytes).map_err(|error| {
-        let help = "docs/policy.md says how a key is written".to_owned();
+        let help = "`flytrap token public-key` shows that of a key file".to_owned();
         Problem::at(text, error.to_string(), help)
     })
 }

@@ -182,6 +182,16 @@ fn arguments_that_say_too_little_or_too_much_are_refused() {
             "create --domain d --client-id x --lifetime 12",
             "a unit, one of",
         ),
+        (
+            "create --domain d --client-id x --device-key k",
+            "cannot be used with",
+        ),
+        (
+            "create --domain d --client-id x --wallet 0x00",
+            "40 hexadecimal",
+        ),
+        ("public-key k", "--wallet"),
+        ("public-key k --kind rsa", "secp256k1, p256, ed25519"),
         ("inspect AQEAsecret", "unexpected argument"),
         ("inspect --user-name w --client-id x", "--domain"),
         ("inspect --user-name w --domain d", "--client-id"),
@@ -231,4 +241,80 @@ fn lifetimes_are_whole_seconds() {
     for text in ["", "12", "0s", "-1h", "1500ms", "1y", "1mo", "soon"] {
         assert!(parse_lifetime(text).is_err(), "{text}");
     }
+}
+
+/// Keys that `openssl genpkey` made.
+const PEM: [(&str, &str); 3] = [
+    (
+        "secp256k1",
+        "-----BEGIN PRIVATE KEY-----\nMIGEAgEAMBAGByqGSM49AgEGBSuBBAAKBG0wawIBAQQg6Z3GbR/4+aM2O8OGhIK6\nT2dsS/qzP+S9aOxV1k0J0nChRANCAARQ7HDQwDDRSLD75Jzh2reFHXAoOYkBVlD2\nl+sxEvImGmROAvxyM8NvWs4WuU9CTl6Us5WzywTCr9AHZ7TLnJO0\n-----END PRIVATE KEY-----\n",
+    ),
+    (
+        "p256",
+        "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgPb9LJ/Avv+uqjQlS\nGweVlEgCXg5DnwTxVRFZExK4KJChRANCAASEd7H4u3aNp9sFCovwcTEhERblDB7S\nCJ9pY95w/GiXbb7/1XqCRuMLnAuz75sHZ1pwubhoXQfKsJP29DMFqOYO\n-----END PRIVATE KEY-----\n",
+    ),
+    (
+        "ed25519",
+        "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIFVOt3rcaoluLijHsPJIIheOZzdRy16rNIRrzsR/eJD+\n-----END PRIVATE KEY-----\n",
+    ),
+];
+
+#[test]
+fn a_devices_token_from_its_key_file_is_verified_by_inspect() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let wallet = Wallet([9; 20]).to_string();
+    let hex = file("hex", &format!("{}\n", "17".repeat(32)));
+    let pems = PEM.map(|(kind, text)| (kind, file(kind, text), vec![]));
+    let hexes =
+        ["secp256k1", "p256", "ed25519"].map(|kind| (kind, hex.clone(), vec!["--kind", kind]));
+    for (kind, key, options) in pems.into_iter().chain(hexes) {
+        let args = [&["public-key", &key, "--wallet", &wallet][..], &options].concat();
+        let shown = run(true, &args).unwrap();
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(shown["kind"], kind);
+        assert!(run(false, &args).unwrap().contains("[[device_key]]"));
+
+        let create = [
+            "create",
+            "--config",
+            "flytrap.toml",
+            "--client-id",
+            "pump 1",
+        ];
+        let device = ["--device-key", &key, "--wallet", &wallet, "--single-use"];
+        let created = run(true, &[&create[..], &device, &options].concat()).unwrap();
+        let created: serde_json::Value = serde_json::from_str(&created).unwrap();
+        assert_eq!(created["user_name"], shown["user_name"]);
+        let token = file("token", created["password"].as_str().unwrap());
+        let mut inspect = vec!["inspect", "--file", &token, "--config", "flytrap.toml"];
+        inspect.extend(["--user-name", shown["user_name"].as_str().unwrap()]);
+        inspect.extend(["--client-id", "pump 1", "--wallet", &wallet]);
+        inspect.extend(["--public-key", shown["public_key"].as_str().unwrap()]);
+        let text = run(false, &inspect).unwrap();
+        let id = shown["key_id"].as_str().unwrap();
+        assert!(
+            text.contains(&format!("valid, by the device key {id} of {wallet}")),
+            "{text}"
+        );
+        assert!(
+            text.contains("single use") && text.contains("device key"),
+            "{text}"
+        );
+    }
+    let error = run(false, &["public-key", &hex, "--wallet", &wallet]).unwrap_err();
+    assert!(error.cause.unwrap().contains("BEGIN PRIVATE KEY"));
+    let short = file("short", "17");
+    let bad = ["public-key", &short, "--kind", "p256", "--wallet", &wallet];
+    assert!(
+        run(false, &bad)
+            .unwrap_err()
+            .cause
+            .unwrap()
+            .contains("64 hexadecimal digits")
+    );
 }

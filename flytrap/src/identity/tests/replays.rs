@@ -6,7 +6,6 @@
 
 use super::*;
 
-/// The good vectors; those for single use are refused for that, at this level or the next.
 fn each(check: impl Fn(&Good)) {
     for vector in vectors().vectors {
         check(&vector);

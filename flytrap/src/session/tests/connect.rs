@@ -1,9 +1,11 @@
 //! The judgement of CONNECT and CONNACK.
 
 use super::world::*;
-use crate::identity::upstream_client_id;
+use crate::identity::{Fault, upstream_client_id};
 use crate::mqtt::encode::WillOut;
-use crate::mqtt::{Connack, Connect, PacketType, Property, Qos, ReasonCode, Sender, Version};
+use crate::mqtt::{
+    Connack, Connect, PacketType, Property, Qos, ReasonCode, Sender, Version, encode,
+};
 use crate::offence::Offence;
 use crate::session::{Cause, Close, LoginRefusal, Note, Phase};
 use crate::types::{TopicName, UnixTime};
@@ -64,17 +66,29 @@ fn two_wallets_with_one_client_id_have_two_ids_upstream() {
 }
 
 #[test]
-fn properties_go_up_but_for_aliases_and_the_token() {
+fn a_user_property_carries_the_token_and_stays_here() {
+    let token = token(&SENSOR, "client", 3_600);
     let properties = [
         Property::SessionExpiryInterval(300),
         Property::TopicAliasMaximum(9),
         Property::UserProperty(("site", "north")),
-        Property::UserProperty(("flytrap-token", "secret")),
+        Property::UserProperty(("flytrap-token", &token)),
         Property::UserProperty(("site", "south")),
     ];
-    let packet = connect_packet(&SENSOR, Version::V5, "client", |connect| {
-        connect.properties = &properties;
-    });
+    let user_name = SENSOR.wallet().to_string();
+    let mut packet = Vec::new();
+    let connect = encode::ConnectOut {
+        version: Version::V5,
+        bridge: false,
+        clean_start: true,
+        keep_alive: 10,
+        client_id: "client",
+        user_name: Some(&user_name),
+        password: None,
+        will: None,
+        properties: &properties,
+    };
+    encode::connect(&mut packet, &connect).unwrap();
     let step = Driver::new().client(&packet);
     let up = frames(&step.up, Sender::Client);
     let connect = Connect::decode(&up[0], &settings().limits).unwrap();
@@ -88,6 +102,24 @@ fn properties_go_up_but_for_aliases_and_the_token() {
             Property::MaximumPacketSize(4_096.try_into().unwrap()),
         ]
     );
+}
+
+#[test]
+fn two_tokens_are_refused() {
+    let good = token(&SENSOR, "client", 3_600);
+    let twice = [Property::UserProperty(("flytrap-token", &good)); 2];
+    for (password, properties) in [(true, &twice[..1]), (false, &twice[..]), (true, &twice[..])] {
+        let packet = connect_packet(&SENSOR, Version::V5, "client", |connect| {
+            connect.properties = properties;
+            if !password {
+                connect.password = None;
+            }
+        });
+        let (answer, close) = refused(&packet, NOW);
+        assert_eq!(answer, 0x86);
+        let why = LoginRefusal::AuthFailed(Fault::TwoTokens);
+        assert_eq!(close.cause, Cause::Refused(why));
+    }
 }
 
 /// The code in the CONNACK that answers `packet`, and the close.
@@ -303,7 +335,7 @@ fn connack_tells_what_broker_and_gateway_can_do() {
         Property::UserProperty(("version", "5.0.1")),
         Property::ReasonString("welcome to broker.internal"),
     ];
-    crate::mqtt::encode::connack(&mut packet, Version::V5, true, 0, properties).unwrap();
+    encode::connack(&mut packet, Version::V5, true, 0, properties).unwrap();
     let step = driver.broker(&packet);
     let down = frames(&step.down, Sender::Broker);
     let answer = Connack::decode(&down[0], Version::V5).unwrap();
@@ -435,4 +467,59 @@ fn a_malformed_mqtt_5_connect_is_told_why() {
     assert_eq!(step.down, [0x20, 3, 0, 0x81, 0]);
     let old = Driver::new().client(b"\x10\x0c\x00\x04MQTT\x04\x03\x00\x0a\x00\x00");
     assert!(old.down.is_empty() && old.result.is_err());
+}
+
+#[test]
+fn a_single_use_is_to_be_written_down_before_the_broker_is_dialled() {
+    use crate::identity::{Algorithm, ClientScope, Request, Staleness, Token, mint};
+    use crate::session::{SingleUse, Unspent};
+    let request = Request {
+        algorithm: Algorithm::Eip191,
+        scope: ClientScope::Exact("client"),
+        subscribe_only: false,
+        single_use: true,
+        issued: NOW,
+        lifetime: 600,
+    };
+    let token = mint(&OWNER, &settings().deployment, &request)
+        .unwrap()
+        .password;
+    let nonce = Token::decode(token.as_bytes()).unwrap().claims.nonce;
+    for version in BOTH {
+        let packet = connect_packet(&OWNER, version, "client", |connect| {
+            connect.password = Some(token.as_bytes());
+        });
+        let mut driver = Driver::new();
+        driver.client(&packet).result.unwrap();
+        let expected = SingleUse {
+            wallet: OWNER.wallet(),
+            device: None,
+            nonce,
+            expires: NOW.plus(600),
+        };
+        assert_eq!(driver.session.to_spend(), Some(expected));
+        assert!(driver.spent(Ok(())).result.is_ok());
+        assert_eq!(driver.session.to_spend(), None);
+        driver.broker(&connack(version, false, 0)).result.unwrap();
+
+        for (unspent, v311, v5, delay) in [
+            (Unspent::Stale(Staleness::Used), 5, 0x87, true),
+            (Unspent::Stale(Staleness::UsesFull), 5, 0x87, true),
+            (Unspent::Unavailable, 3, 0x88, false),
+        ] {
+            let mut driver = Driver::new();
+            driver.client(&packet).result.unwrap();
+            let step = driver.spent(Err(unspent));
+            let close = step.result.unwrap_err();
+            assert_eq!((close.offence, close.delay), (None, delay), "{close:?}");
+            let down = frames(&step.down, Sender::Broker);
+            let code = if version == Version::V5 { v5 } else { v311 };
+            assert_eq!(down[0].body[1], code);
+        }
+    }
+    // A login that fails for another reason uses nothing up.
+    let packet = connect_packet(&STRANGER, Version::V5, "client", |_| ());
+    let mut driver = Driver::new();
+    driver.client(&packet).result.unwrap_err();
+    assert_eq!(driver.session.to_spend(), None);
 }

@@ -9,7 +9,7 @@ use crate::mqtt::encode::{self, ConnectOut};
 use crate::mqtt::{Frame, PacketLimits, Property, Publish, Qos, Sender, Version, next_frame};
 use crate::policy::{Admit, Snapshot, SnapshotBuilder};
 use crate::session::{
-    BrokerAccount, Cause, Close, Context, DeniedPublish, Output, Phase, Session, Settings,
+    BrokerAccount, Cause, Close, Context, DeniedPublish, Output, Phase, Session, Settings, Unspent,
 };
 use crate::types::{Deployment, Grant, Mode, Space, Terms, TopicName, UnixTime, Validity, Wallet};
 
@@ -344,6 +344,10 @@ impl Driver {
 
     pub(super) fn tick(&mut self) -> Step {
         self.step(|session, context, out| session.tick(context, out).map(|()| 0))
+    }
+
+    pub(super) fn spent(&mut self, spent: Result<(), Unspent>) -> Step {
+        self.step(|session, _, out| session.spent(spent, out).map(|()| 0))
     }
 
     pub(super) fn client_lost(&mut self) -> Step {
