@@ -62,16 +62,14 @@ interface IFlyTrap {
     event PausedSet(uint64 indexed seq, bool paused, address by);
 
     event RoleSet(uint64 indexed seq, bytes32 role, address account, bool held, address by);
-    /// @notice To the zero address at 0: the change is called off.
-    event AdminChangeScheduled(uint64 indexed seq, address to, uint48 notBefore);
-    /// @notice Delay and time 0: the change is called off.
-    event AdminDelayScheduled(uint64 indexed seq, uint48 delay, uint48 from);
+    /// @notice To the zero address: the offer is taken back.
+    event AdminOffered(uint64 indexed seq, address to, uint64 notBefore);
     /// @notice For people: a gateway follows only what its operator configures.
     event SuccessorAnnounced(uint64 indexed seq, address successor, uint64 notBefore);
 
     /// @notice `seq` is the ban's number.
     event BanReported(uint64 indexed seq, address gateway, Ban ban);
-    event BansLifted(uint64 indexed seq, address gateway, uint64[] bans, address by);
+    event BansLifted(uint64 indexed seq, address gateway, uint256[] bans, address by);
     event Anchored(
         uint64 indexed seq,
         address gateway,
@@ -97,12 +95,12 @@ interface IFlyTrap {
     error AlreadyRegistered(bytes32 node);
     /// @notice Neither the owner, nor a delegate who may do this.
     error NotPermitted(bytes32 node, address account);
-    /// @notice Labels have 1 to 64 bytes, none of `/`, `+`, `#`, NUL, and no leading `$`.
-    error BadLabel(string label);
+    /// @notice The label at `index` of the path: labels have 1 to 64 bytes, none of `/`, `+`, `#`, NUL, and no leading `$`.
+    error BadLabel(uint256 index);
     /// @notice The hash of an empty label, of `+` or of `#`.
     error BadLabelHash(bytes32 labelHash);
     /// @notice A topic has at least one character, and no wildcards.
-    error BadTopic(string topic);
+    error BadTopic();
     error ZeroAddress();
     /// @notice Store the policy first.
     error UnknownCountryPolicy(bytes32 id);
@@ -132,10 +130,12 @@ interface IFlyTrap {
     error NothingToPay();
     /// @notice Share at most `MAX_SALE_BPS`, open period a day to ten years.
     error BadFees();
+    /// @notice The administrator's role only changes hands by `offerAdmin` and `acceptAdmin`.
+    error OnlyByHandOver();
     error NothingPending();
     /// @notice Only from `notBefore` on.
     error TooEarly(uint64 notBefore);
-    /// @notice Needs an end within `MAX_BAN`, a wallet or a target, and no prefix or key without a target.
+    /// @notice Needs an end within `MAX_BAN`, a wallet or a target, and a prefix of at most 128 bits.
     error BadBan(uint256 index);
     /// @notice Only the gateway that reported, and guardians.
     error NotYourBans(address gateway);
@@ -187,9 +187,8 @@ interface IFlyTrap {
     /// @notice First step of handing over a space; `to` = 0 takes the offer back.
     function offerOwnership(bytes32 node, address to) external;
 
-    /// @notice Second step, by the new owner, who decides whether the grants of before go on.
-    /// @param newEpoch End all grants.
-    function acceptOwnership(bytes32 node, bool newEpoch) external;
+    /// @notice Second step, by the new owner. Grants go on: `startEpoch` ends them.
+    function acceptOwnership(bytes32 node) external;
 
     /// @notice Begins to give a space whose owner's key is lost to `to`. The administrator's.
     function startReclaim(bytes32 node, address to) external;
@@ -215,12 +214,11 @@ interface IFlyTrap {
     /// @notice Ends a wallet's grant. What isn't closed is denied to it, so it can't buy its way back.
     function revoke(bytes32 node, address wallet, uint16 reason, bytes32 commitment) external;
 
-    /// @notice The one algorithm, for a topic in clear.
-    function allowed(address wallet, Action action, string calldata topic) external view returns (Decision memory);
-
-    /// @notice The same over hashes of levels.
-    /// @param below Ask for all that is below, registered elsewhere or not: the levels before a filter's first wildcard.
-    function allowedByHashes(address wallet, Action action, bytes32[] calldata levels, bool below)
+    /// @notice The one algorithm: whether a wallet may do something at a topic now. Countries and bans are left to the
+    /// gateway, which knows them.
+    /// @param below Not at the topic but at all that lies below it in no space of its own: this is what a filter asks of
+    /// the levels before its first wildcard.
+    function allowed(address wallet, Action action, string calldata topic, bool below)
         external
         view
         returns (Decision memory);
@@ -254,10 +252,17 @@ interface IFlyTrap {
     /// @notice Announces other fees; they hold `FEE_DELAY` later at the earliest. The treasurer's.
     function proposeFees(Fees calldata fees) external;
 
-    /// @notice Puts announced fees in force. Anybody's.
-    function applyFees() external;
+    /// @notice Puts announced fees in force; the last announcement alone counts. Anybody's.
+    /// @param notBefore As `FeesProposed` told it.
+    function applyFees(Fees calldata fees, uint64 notBefore) external;
 
     // ---------------------------------------------------------------- administration
+
+    /// @notice First step of handing over the administration; `to` = 0 takes the offer back. The administrator's.
+    function offerAdmin(address to) external;
+
+    /// @notice Second step, by the new administrator, after the delay.
+    function acceptAdmin() external;
 
     /// @notice Stops or allows purchases and registrations, nothing else. The guardian's.
     function setPaused(bool paused) external;
@@ -272,7 +277,7 @@ interface IFlyTrap {
 
     /// @notice Lifts bans that `gateway` reported; by itself or a guardian.
     /// @param bans Their numbers. Others than that gateway's have no effect.
-    function liftBans(address gateway, uint64[] calldata bans) external;
+    function liftBans(address gateway, uint256[] calldata bans) external;
 
     /// @notice Puts the Merkle root of a window of access records on record. A gateway's.
     /// @param window 1 for the first, then the last one + 1.
@@ -342,8 +347,11 @@ interface IFlyTrap {
     /// @notice Whether a stored policy lets a country in. Of what isn't stored: reverts.
     function countryAllowed(bytes32 policy, bytes2 code) external view returns (bool);
 
-    /// @notice The fees in force, those announced, and when these may be applied (0: none).
-    function fees() external view returns (Fees memory current, Fees memory proposed, uint64 notBefore);
+    /// @notice The administrator, who may take over from him, and from when on.
+    function admin() external view returns (address current, address offered, uint64 notBefore);
+
+    /// @notice The fees in force.
+    function fees() external view returns (Fees memory);
 
     /// @notice Wei that an account can withdraw.
     function creditOf(address account) external view returns (uint256);

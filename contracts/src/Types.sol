@@ -19,10 +19,10 @@ enum Mode {
 
 /// What decided.
 enum Why {
-    /// Denied: no registered space holds the topic.
-    NoSuchSpace,
     /// Denied: topics that begin with `$` are the gateway configuration's business.
     DollarTopic,
+    /// Denied: no registered space holds the topic.
+    NoSuchSpace,
     /// Denied: a denial reaches the topic.
     Denied,
     /// Denied: a grant that reaches the topic has run out.
@@ -91,6 +91,21 @@ struct Fees {
     uint16 saleBps;
 }
 
+/// All that a buyer relies on: `termsHash` is keccak256(abi.encode(this)).
+struct SaleTerms {
+    bytes32 node;
+    Action action;
+    address owner;
+    uint24 epoch;
+    Mode mode;
+    uint256 price;
+    uint32 period;
+    bytes32 countryPolicy;
+    /// Flat, for each purchase.
+    uint256 fee;
+    uint16 saleBps;
+}
+
 /// A wallet or an address that a gateway shut out.
 struct Ban {
     /// 0: an address alone.
@@ -111,9 +126,9 @@ struct Ban {
 /// What happened in one sensitive topic space within an anchored window.
 struct Summary {
     bytes32 node;
-    uint32 wallets;
-    uint64 messages;
-    uint64 denials;
+    uint256 wallets;
+    uint256 messages;
+    uint256 denials;
     /// Merkle root over this space's records alone.
     bytes32 root;
 }
@@ -175,3 +190,16 @@ library Flags {
 
 // An end that never comes.
 uint64 constant FOREVER = type(uint64).max;
+
+// Largest share of sales, in hundredths of a per cent.
+uint16 constant MAX_SALE_BPS = 2000;
+// Between announcing fees and their earliest force.
+uint64 constant FEE_DELAY = 7 days;
+// Between announcing a successor and its time.
+uint64 constant SUCCESSOR_DELAY = 30 days;
+// In which an owner can stop the administrator from reclaiming his space.
+uint64 constant RECLAIM_DELAY = 180 days;
+// Longest ban.
+uint64 constant MAX_BAN = 30 days;
+// How far a time may lie ahead of the chain's clock.
+uint64 constant MAX_SKEW = 300;

@@ -4,16 +4,11 @@ pragma solidity ^0.8.30;
 import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
 
 import {IFlyTrap} from "../IFlyTrap.sol";
-import {Ban, Summary} from "../Types.sol";
+import {Ban, MAX_BAN, MAX_SKEW, Summary} from "../Types.sol";
 import {Roles} from "./Roles.sol";
 
 /// @dev What gateways put on record: bans and anchors, in events alone.
 abstract contract Gateways is Roles {
-    /// @notice Longest ban, in seconds.
-    uint64 public constant MAX_BAN = 30 days;
-    /// @notice How far a time may lie ahead of the chain's clock, in seconds.
-    uint64 public constant MAX_SKEW = 300;
-
     struct Anchor {
         uint64 window;
         uint64 to;
@@ -25,17 +20,16 @@ abstract contract Gateways is Roles {
     function reportBans(Ban[] calldata bans) external onlyRole(GATEWAY) {
         for (uint256 i = 0; i < bans.length; ++i) {
             Ban calldata ban = bans[i];
-            bool timely = ban.until > block.timestamp && ban.until <= block.timestamp + MAX_BAN;
-            bool aimed = ban.target == 0
-                ? ban.wallet != address(0) && ban.prefixLength == 0 && ban.keyId == 0
-                : ban.prefixLength <= 128;
-            if (!timely || !aimed) revert BadBan(i);
+            uint64 until = ban.until;
+            bool timely = until > block.timestamp && until <= _in(MAX_BAN);
+            bool aimed = ban.target != 0 || ban.wallet != address(0);
+            if (!timely || !aimed || ban.prefixLength > 128) revert BadBan(i);
             _record(BanReported.selector, abi.encode(msg.sender, ban));
         }
     }
 
     /// @inheritdoc IFlyTrap
-    function liftBans(address gateway, uint64[] calldata bans) external {
+    function liftBans(address gateway, uint256[] calldata bans) external {
         bool own = gateway == msg.sender && hasRole(GATEWAY, gateway);
         if (!own && !hasRole(GUARDIAN, msg.sender)) revert NotYourBans(gateway);
         _record(BansLifted.selector, abi.encode(gateway, bans, msg.sender));
@@ -52,7 +46,7 @@ abstract contract Gateways is Roles {
     ) external onlyRole(GATEWAY) {
         Anchor memory last = _anchors[msg.sender];
         bool continues = window == last.window + 1 && (from == last.to || last.window == 0);
-        if (!continues || to <= from || to > block.timestamp + MAX_SKEW) revert BadAnchor(last.window + 1, last.to);
+        if (!continues || to <= from || to > _in(MAX_SKEW)) revert BadAnchor(last.window + 1, last.to);
         _anchors[msg.sender] = Anchor(window, to);
         _record(Anchored.selector, abi.encode(msg.sender, window, root, count, from, to, summaries));
     }

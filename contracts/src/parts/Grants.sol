@@ -51,7 +51,7 @@ abstract contract Grants is Spaces {
 
     function _checkMayGrant(bytes32 node, Space storage entry) private view returns (bool isOwner) {
         isOwner = entry.owner == msg.sender;
-        if (!isOwner && !_isDelegate(node, entry, Flags.DELEGATE_GRANT)) revert NotPermitted(node, msg.sender);
+        if (!isOwner && !_isDelegate(node, entry, Flags.DELEGATE_GRANT)) _refuse(node);
     }
 
     function _canPublish(uint8 flags, uint64 until) private view returns (bool) {
@@ -60,14 +60,18 @@ abstract contract Grants is Spaces {
 
     function _setGrant(bytes32 node, address wallet, Grant memory what, uint16 reason, bytes32 commitment) private {
         // Nothing left to say: the slot is given back.
-        if (what.publishUntil | what.subscribeUntil | what.flags == 0) delete _grants[node][wallet];
-        else _grants[node][wallet] = what;
+        if (what.publishUntil | what.subscribeUntil | what.flags == 0) (what.epoch, what.tenure) = (0, 0);
+        _store(node, wallet, what);
         _record(
             Granted.selector,
             abi.encode(
                 node, wallet, what.publishUntil, what.subscribeUntil, what.flags, reason, commitment, msg.sender
             )
         );
+    }
+
+    function _store(bytes32 node, address wallet, Grant memory what) internal {
+        _grants[node][wallet] = what;
     }
 
     /// @dev What still counts of a grant after changes of epoch and owner, dated as of now.
@@ -97,27 +101,14 @@ abstract contract Grants is Spaces {
     // ---------------------------------------------------------------- the one algorithm
 
     /// @inheritdoc IFlyTrap
-    function allowed(address wallet, Action action, string calldata topic) external view returns (Decision memory) {
-        bytes32[] memory levels = Labels.levels(topic);
-        if (levels.length == 0) revert BadTopic(topic);
-        if (bytes(topic)[0] == "$") return Decision(false, Why.DollarTopic, 0, 0, 0);
-        return _decide(wallet, action, levels, false);
-    }
-
-    /// @inheritdoc IFlyTrap
-    function allowedByHashes(address wallet, Action action, bytes32[] calldata levels, bool below)
+    function allowed(address wallet, Action action, string calldata topic, bool below)
         external
-        view
-        returns (Decision memory)
-    {
-        return _decide(wallet, action, levels, below);
-    }
-
-    function _decide(address wallet, Action action, bytes32[] memory levels, bool below)
-        private
         view
         returns (Decision memory answer)
     {
+        bytes32[] memory levels = Labels.levels(topic);
+        if (levels.length == 0) revert BadTopic();
+        if (bytes(topic)[0] == "$") return answer;
         address owner_;
         bool denied;
         uint64 latest;

@@ -5,7 +5,7 @@ import {Address} from "@openzeppelin/contracts/utils/Address.sol";
 import {ReentrancyGuard} from "@openzeppelin/contracts/utils/ReentrancyGuard.sol";
 
 import {IFlyTrap} from "../IFlyTrap.sol";
-import {Action, FOREVER, Fees, Flags, Grant, Mode, Offer, Space} from "../Types.sol";
+import {Action, FOREVER, Fees, Flags, Grant, Mode, Offer, SaleTerms, Space} from "../Types.sol";
 import {Grants} from "./Grants.sol";
 
 /// @dev Buying rights, and where the money goes. All ether that is nobody's credit is the broker owner's.
@@ -16,16 +16,6 @@ abstract contract Market is Grants, ReentrancyGuard {
     mapping(address account => uint256) private _credits;
     uint256 private _totalCredits;
 
-    /// @dev One purchase as its terms are now.
-    struct Sale {
-        address owner;
-        uint32 period;
-        bool onSale;
-        uint256 total;
-        uint256 ownerShare;
-        bytes32 termsHash;
-    }
-
     /// @inheritdoc IFlyTrap
     function buy(bytes32 node, address who, Action action, uint32 periods, bytes32 termsHash, uint256 maxTotal)
         external
@@ -35,47 +25,47 @@ abstract contract Market is Grants, ReentrancyGuard {
         returns (uint64 until)
     {
         if (who == address(0)) revert ZeroAddress();
-        Sale memory sale = _sale(node, action, periods);
-        if (sale.termsHash != termsHash) revert TermsChanged(sale.termsHash);
-        if (!sale.onSale) revert NotForSale(node, action);
-        if (sale.total > maxTotal) revert TooExpensive(sale.total, maxTotal);
-        _due(sale.total);
-        until = _extend(node, who, action, periods, sale.period);
-        _record(
-            Bought.selector,
-            abi.encode(node, who, action, periods, until, msg.sender, sale.total, sale.ownerShare)
-        );
-        if (sale.ownerShare != 0) _push(sale.owner, sale.ownerShare);
+        SaleTerms memory terms = _saleTerms(node, action);
+        bytes32 current = keccak256(abi.encode(terms));
+        if (current != termsHash) revert TermsChanged(current);
+        (uint256 total, uint256 ownerShare) = _price(terms, periods);
+        if (total > maxTotal) revert TooExpensive(total, maxTotal);
+        _due(total);
+        until = _extend(node, who, action, periods, terms.period);
+        _record(Bought.selector, abi.encode(node, who, action, periods, until, msg.sender, total, ownerShare));
+        if (ownerShare != 0) _push(terms.owner, ownerShare);
     }
 
     /// @inheritdoc IFlyTrap
     function quote(bytes32 node, Action action, uint32 periods) external view returns (uint256, uint256, bytes32) {
-        Sale memory sale = _sale(node, action, periods);
-        if (!sale.onSale) revert NotForSale(node, action);
-        return (sale.total, sale.ownerShare, sale.termsHash);
+        SaleTerms memory terms = _saleTerms(node, action);
+        (uint256 total, uint256 ownerShare) = _price(terms, periods);
+        return (total, ownerShare, keccak256(abi.encode(terms)));
     }
 
-    function _sale(bytes32 node, Action action, uint32 periods) private view returns (Sale memory sale) {
+    function _saleTerms(bytes32 node, Action action) private view returns (SaleTerms memory terms) {
         Space storage entry = _registered(node);
         Offer memory offer = _offers[node];
         Fees memory charged = _settings.fees;
-        (Mode mode, uint256 price, uint256 flat) = (offer.subscribe, offer.subscribePrice, 0);
-        sale.period = offer.subscribePeriod;
+        terms.node = node;
+        terms.action = action;
+        terms.owner = entry.owner;
+        terms.epoch = entry.epoch;
+        terms.countryPolicy = _countryPolicyOf[node];
+        terms.saleBps = charged.saleBps;
         if (action == Action.Publish) {
-            (mode, price, flat) = (offer.publish, offer.publishPrice, charged.publish);
-            sale.period = offer.publishPeriod;
+            (terms.mode, terms.price, terms.period) = (offer.publish, offer.publishPrice, offer.publishPeriod);
+            terms.fee = charged.publish;
+        } else {
+            (terms.mode, terms.price, terms.period) = (offer.subscribe, offer.subscribePrice, offer.subscribePeriod);
         }
-        sale.owner = entry.owner;
-        sale.onSale = mode == Mode.Priced;
-        uint256 paid = price * periods;
-        sale.total = paid + flat;
-        sale.ownerShare = paid - paid * charged.saleBps / 10_000;
-        sale.termsHash = keccak256(
-            abi.encode(
-                node, action, mode, price, sale.period, entry.epoch, sale.owner, _countryPolicyOf[node], flat,
-                charged.saleBps
-            )
-        );
+    }
+
+    /// @dev In full, and what of it is the owner's. A price times periods has at most 120 bits.
+    function _price(SaleTerms memory terms, uint256 periods) private pure returns (uint256 total, uint256 ownerShare) {
+        if (terms.mode != Mode.Priced) revert NotForSale(terms.node, terms.action);
+        uint256 paid = terms.price * periods;
+        return (paid + terms.fee, paid - paid * terms.saleBps / 10_000);
     }
 
     /// @dev The buyer's grant with the periods added; the right's new end.
@@ -97,7 +87,7 @@ abstract contract Market is Grants, ReentrancyGuard {
         if (action == Action.Publish) own.publishUntil = until;
         else own.subscribeUntil = until;
         own.flags |= Flags.SUBTREE;
-        _grants[node][who] = own;
+        _store(node, who, own);
     }
 
     /// @dev The owner's money, or if he can't take it now, his credit. What he answers isn't even copied.

@@ -1,31 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
-import {
-    AccessControlDefaultAdminRules
-} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
+import {AccessControl} from "@openzeppelin/contracts/access/AccessControl.sol";
 
 import {IFlyTrap} from "../IFlyTrap.sol";
-import {Fees} from "../Types.sol";
+import {FEE_DELAY, Fees, MAX_SALE_BPS, SUCCESSOR_DELAY} from "../Types.sol";
 import {Chronicle} from "./Chronicle.sol";
 
 /// @dev Who runs the broker: roles, fees, pause, successor.
-abstract contract Roles is Chronicle, AccessControlDefaultAdminRules {
+abstract contract Roles is Chronicle, AccessControl {
     /// @notice Reports bans, lifts its own, anchors logs.
-    bytes32 public constant GATEWAY = keccak256("GATEWAY");
+    bytes32 internal constant GATEWAY = keccak256("GATEWAY");
     /// @notice Announces fees, takes them out.
-    bytes32 public constant TREASURER = keccak256("TREASURER");
+    bytes32 internal constant TREASURER = keccak256("TREASURER");
     /// @notice Pauses purchases and registrations, lifts bans.
-    bytes32 public constant GUARDIAN = keccak256("GUARDIAN");
+    bytes32 internal constant GUARDIAN = keccak256("GUARDIAN");
     /// @notice Sees unredacted records in a gateway's API. Means nothing here.
-    bytes32 public constant AUDITOR = keccak256("AUDITOR");
-
-    /// @notice Largest share of sales, in hundredths of a per cent.
-    uint16 public constant MAX_SALE_BPS = 2000;
-    /// @notice Seconds between announcing fees and their earliest force.
-    uint64 public constant FEE_DELAY = 7 days;
-    /// @notice Seconds between announcing a successor and its time.
-    uint64 public constant SUCCESSOR_DELAY = 30 days;
+    bytes32 internal constant AUDITOR = keccak256("AUDITOR");
 
     /// @dev What every purchase and registration reads: one slot.
     struct Settings {
@@ -38,10 +29,19 @@ abstract contract Roles is Chronicle, AccessControlDefaultAdminRules {
         uint64 notBefore;
     }
 
+    uint64 private immutable _adminDelay;
+    address private _admin;
+    Dated private _nextAdmin;
     Settings internal _settings;
-    Fees private _proposed;
-    uint64 private _proposedNotBefore;
+    /// @dev Hash of the announced fees and their time.
+    bytes32 private _proposal;
     Dated private _successor;
+
+    constructor(address admin_, uint64 adminDelay) {
+        if (admin_ == address(0)) revert ZeroAddress();
+        _adminDelay = adminDelay;
+        _appoint(admin_);
+    }
 
     modifier whenNotPaused() {
         _checkNotPaused();
@@ -59,35 +59,33 @@ abstract contract Roles is Chronicle, AccessControlDefaultAdminRules {
     }
 
     /// @inheritdoc IFlyTrap
-    function proposeFees(Fees calldata fees_) external onlyRole(TREASURER) {
+    function proposeFees(Fees memory fees_) external onlyRole(TREASURER) {
         if (fees_.saleBps > MAX_SALE_BPS || fees_.openPeriod < 1 days || fees_.openPeriod > 3650 days) {
             revert BadFees();
         }
-        _proposed = fees_;
-        _proposedNotBefore = uint64(block.timestamp) + FEE_DELAY;
-        _record(FeesProposed.selector, abi.encode(fees_, _proposedNotBefore));
+        uint64 notBefore = _in(FEE_DELAY);
+        bytes memory proposal = abi.encode(fees_, notBefore);
+        _proposal = keccak256(proposal);
+        _record(FeesProposed.selector, proposal);
     }
 
     /// @inheritdoc IFlyTrap
-    function applyFees() external {
-        uint64 notBefore = _proposedNotBefore;
-        if (notBefore == 0) revert NothingPending();
+    function applyFees(Fees memory fees_, uint64 notBefore) external {
+        if (keccak256(abi.encode(fees_, notBefore)) != _proposal) revert NothingPending();
         if (block.timestamp < notBefore) revert TooEarly(notBefore);
-        _proposedNotBefore = 0;
-        _settings.fees = _proposed;
-        _record(FeesSet.selector, abi.encode(_proposed));
+        _proposal = 0;
+        _settings.fees = fees_;
+        _record(FeesSet.selector, abi.encode(fees_));
     }
 
     /// @inheritdoc IFlyTrap
-    function announceSuccessor(address account) external onlyRole(DEFAULT_ADMIN_ROLE) {
-        uint64 notBefore = account == address(0) ? 0 : uint64(block.timestamp) + SUCCESSOR_DELAY;
-        _successor = Dated(account, notBefore);
-        _record(SuccessorAnnounced.selector, abi.encode(account, notBefore));
+    function announceSuccessor(address account) external {
+        _schedule(_successor, account, SUCCESSOR_DELAY, SuccessorAnnounced.selector);
     }
 
     /// @inheritdoc IFlyTrap
-    function fees() external view returns (Fees memory, Fees memory, uint64) {
-        return (_settings.fees, _proposed, _proposedNotBefore);
+    function fees() external view returns (Fees memory) {
+        return _settings.fees;
     }
 
     /// @inheritdoc IFlyTrap
@@ -100,45 +98,72 @@ abstract contract Roles is Chronicle, AccessControlDefaultAdminRules {
         return (_successor.account, _successor.notBefore);
     }
 
-    // OpenZeppelin's own events have no number: each change is recorded once more with one.
+    // ---------------------------------------------------------------- roles
+
+    /// @inheritdoc IFlyTrap
+    function offerAdmin(address to) external {
+        _schedule(_nextAdmin, to, _adminDelay, AdminOffered.selector);
+    }
+
+    /// @inheritdoc IFlyTrap
+    function acceptAdmin() external {
+        _checkDue(_nextAdmin, 0);
+        delete _nextAdmin;
+        _revokeRole(DEFAULT_ADMIN_ROLE, _admin);
+        _appoint(msg.sender);
+    }
+
+    function _appoint(address admin_) internal {
+        _admin = admin_;
+        _grantRole(DEFAULT_ADMIN_ROLE, admin_);
+    }
+
+    /// @inheritdoc IFlyTrap
+    function admin() external view returns (address, address, uint64) {
+        return (_admin, _nextAdmin.account, _nextAdmin.notBefore);
+    }
+
+    // Every role change goes through these two. OpenZeppelin's own events have no number: each change is recorded
+    // once more with one. There is always exactly one administrator: only `acceptAdmin` changes who.
 
     function _grantRole(bytes32 role, address account) internal override returns (bool changed) {
+        if (role == DEFAULT_ADMIN_ROLE && account != _admin) revert OnlyByHandOver();
         changed = super._grantRole(role, account);
-        if (changed) _record(RoleSet.selector, abi.encode(role, account, true, msg.sender));
+        if (changed) _recordRole(role, account, true);
     }
 
     function _revokeRole(bytes32 role, address account) internal override returns (bool changed) {
+        if (role == DEFAULT_ADMIN_ROLE && msg.sender == _admin) revert OnlyByHandOver();
         changed = super._revokeRole(role, account);
-        if (changed) _record(RoleSet.selector, abi.encode(role, account, false, msg.sender));
+        if (changed) _recordRole(role, account, false);
     }
 
-    function _beginDefaultAdminTransfer(address to) internal override {
-        super._beginDefaultAdminTransfer(to);
-        _recordAdminChange();
+    function _recordRole(bytes32 role, address account, bool held) private {
+        _record(RoleSet.selector, abi.encode(role, account, held, msg.sender));
     }
 
-    function _cancelDefaultAdminTransfer() internal override {
-        super._cancelDefaultAdminTransfer();
-        _recordAdminChange();
+    // ---------------------------------------------------------------- delays
+
+    /// @dev What the administrator announces today for later.
+    function _schedule(Dated storage what, address account, uint64 delay, bytes32 topic)
+        private
+        onlyRole(DEFAULT_ADMIN_ROLE)
+    {
+        (what.account, what.notBefore) = (account, _in(delay));
+        _record(topic, abi.encode(account, what.notBefore));
     }
 
-    function _changeDefaultAdminDelay(uint48 delay) internal override {
-        super._changeDefaultAdminDelay(delay);
-        _recordAdminDelay();
+    function _in(uint64 delay) internal view returns (uint64) {
+        return uint64(block.timestamp) + delay;
     }
 
-    function _rollbackDefaultAdminDelay() internal override {
-        super._rollbackDefaultAdminDelay();
-        _recordAdminDelay();
+    function _refuse(bytes32 node) internal view {
+        revert NotPermitted(node, msg.sender);
     }
 
-    function _recordAdminChange() private {
-        (address to, uint48 notBefore) = pendingDefaultAdmin();
-        _record(AdminChangeScheduled.selector, abi.encode(to, notBefore));
-    }
-
-    function _recordAdminDelay() private {
-        (uint48 delay, uint48 from) = pendingDefaultAdminDelay();
-        _record(AdminDelayScheduled.selector, abi.encode(delay, from));
+    /// @dev That the caller is the one that was named, and that his time has come.
+    function _checkDue(Dated storage what, bytes32 node) internal view {
+        if (what.account != msg.sender) _refuse(node);
+        if (block.timestamp < what.notBefore) revert TooEarly(what.notBefore);
     }
 }

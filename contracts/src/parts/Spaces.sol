@@ -2,15 +2,12 @@
 pragma solidity ^0.8.30;
 
 import {IFlyTrap} from "../IFlyTrap.sol";
-import {Fees, Flags, Grant, Mode, Offer, Space, Terms} from "../Types.sol";
+import {Fees, Flags, Grant, Mode, Offer, RECLAIM_DELAY, Space, Terms} from "../Types.sol";
 import {Labels} from "./Labels.sol";
 import {Roles} from "./Roles.sol";
 
 /// @dev Names, terms and ownership of topic spaces.
 abstract contract Spaces is Roles {
-    /// @notice Seconds in which an owner can stop the administrator from reclaiming his space.
-    uint64 public constant RECLAIM_DELAY = 180 days;
-
     mapping(bytes32 node => Space) internal _spaces;
     mapping(bytes32 node => Offer) internal _offers;
     mapping(bytes32 node => bytes32 id) internal _countryPolicyOf;
@@ -30,7 +27,7 @@ abstract contract Spaces is Roles {
     }
 
     function _checkOwner(bytes32 node) private view {
-        if (_registered(node).owner != msg.sender) revert NotPermitted(node, msg.sender);
+        if (_registered(node).owner != msg.sender) _refuse(node);
     }
 
     function _registered(bytes32 node) internal view returns (Space storage entry) {
@@ -45,7 +42,7 @@ abstract contract Spaces is Roles {
     // ---------------------------------------------------------------- registering
 
     /// @inheritdoc IFlyTrap
-    function register(bytes32 parent, string[] calldata path, address owner_, Terms calldata terms)
+    function register(bytes32 parent, string[] calldata path, address owner_, Terms memory terms)
         external
         payable
         whenNotPaused
@@ -56,7 +53,7 @@ abstract contract Spaces is Roles {
         uint256 fee = 0;
         for (uint256 i = 0; i < path.length; ++i) {
             string calldata label = path[i];
-            if (!Labels.valid(label)) revert BadLabel(label);
+            if (!Labels.valid(label)) revert BadLabel(i);
             bytes32 labelHash = keccak256(bytes(label));
             parent = node;
             node = Labels.node(parent, labelHash);
@@ -71,7 +68,7 @@ abstract contract Spaces is Roles {
     }
 
     /// @inheritdoc IFlyTrap
-    function registerHash(bytes32 parent, bytes32 labelHash, address owner_, Terms calldata terms)
+    function registerHash(bytes32 parent, bytes32 labelHash, address owner_, Terms memory terms)
         external
         payable
         whenNotPaused
@@ -95,7 +92,7 @@ abstract contract Spaces is Roles {
         Space storage above = _registered(parent);
         if (above.owner == msg.sender) return 0;
         if (owner_ == above.owner && _isDelegate(parent, above, Flags.DELEGATE_REGISTER)) return 0;
-        if (!above.openBelow) revert NotPermitted(parent, msg.sender);
+        if (!above.openBelow) _refuse(parent);
         return _settings.fees.create;
     }
 
@@ -115,7 +112,7 @@ abstract contract Spaces is Roles {
         bool isOwner = entry.owner == msg.sender;
         bool isAdmin = hasRole(DEFAULT_ADMIN_ROLE, msg.sender);
         // Opening sells names to the first comer: nobody's but one's own.
-        if (open ? !(isOwner && isAdmin) : !(isOwner || isAdmin)) revert NotPermitted(node, msg.sender);
+        if (open ? !(isOwner && isAdmin) : !(isOwner || isAdmin)) _refuse(node);
         entry.openBelow = open;
         _record(OpenBelowSet.selector, abi.encode(node, open));
     }
@@ -123,17 +120,17 @@ abstract contract Spaces is Roles {
     // ---------------------------------------------------------------- terms
 
     /// @inheritdoc IFlyTrap
-    function setTerms(bytes32 node, Terms calldata terms) external payable onlyOwner(node) {
+    function setTerms(bytes32 node, Terms memory terms) external payable onlyOwner(node) {
         _due(_setTerms(node, terms));
     }
 
     /// @dev Returns what is to be paid for it.
-    function _setTerms(bytes32 node, Terms calldata terms) private returns (uint256 due) {
+    function _setTerms(bytes32 node, Terms memory terms) private returns (uint256 due) {
         Space storage entry = _spaces[node];
         if (terms.publish == Mode.Open && entry.openUntil <= block.timestamp) {
             due = _keepOpen(entry, 1);
         }
-        if (entry.sensitive != terms.sensitive) entry.sensitive = terms.sensitive;
+        entry.sensitive = terms.sensitive;
         _offers[node] = Offer(
             terms.publishPrice,
             terms.subscribePrice,
@@ -173,10 +170,6 @@ abstract contract Spaces is Roles {
 
     /// @inheritdoc IFlyTrap
     function startEpoch(bytes32 node) external onlyOwner(node) {
-        _startEpoch(node);
-    }
-
-    function _startEpoch(bytes32 node) private {
         uint24 epoch = ++_spaces[node].epoch;
         _record(EpochStarted.selector, abi.encode(node, epoch));
     }
@@ -190,17 +183,16 @@ abstract contract Spaces is Roles {
     }
 
     /// @inheritdoc IFlyTrap
-    function acceptOwnership(bytes32 node, bool newEpoch) external {
-        if (_offered[node] != msg.sender) revert NotPermitted(node, msg.sender);
+    function acceptOwnership(bytes32 node) external {
+        if (_offered[node] != msg.sender) _refuse(node);
         _takeOver(node);
-        if (newEpoch) _startEpoch(node);
     }
 
     /// @inheritdoc IFlyTrap
     function startReclaim(bytes32 node, address to) external onlyRole(DEFAULT_ADMIN_ROLE) {
         if (to == address(0)) revert ZeroAddress();
         _registered(node);
-        uint64 notBefore = uint64(block.timestamp) + RECLAIM_DELAY;
+        uint64 notBefore = _in(RECLAIM_DELAY);
         _reclaims[node] = Dated(to, notBefore);
         _record(ReclaimStarted.selector, abi.encode(node, to, notBefore));
     }
@@ -215,9 +207,7 @@ abstract contract Spaces is Roles {
 
     /// @inheritdoc IFlyTrap
     function finishReclaim(bytes32 node) external {
-        Dated storage reclaim = _reclaims[node];
-        if (reclaim.account != msg.sender) revert NotPermitted(node, msg.sender);
-        if (block.timestamp < reclaim.notBefore) revert TooEarly(reclaim.notBefore);
+        _checkDue(_reclaims[node], node);
         _takeOver(node);
     }
 
@@ -252,8 +242,11 @@ abstract contract Spaces is Roles {
     function countryAllowed(bytes32 policy, bytes2 code) external view returns (bool) {
         uint256[3] storage stored = _countryMaps[policy];
         if (stored[2] == 0) revert UnknownCountryPolicy(policy);
-        if (code[0] < "A" || code[0] > "Z" || code[1] < "A" || code[1] > "Z") revert BadCountry(code);
-        uint256 bit = (uint256(uint8(code[0])) - 65) * 26 + uint8(code[1]) - 65;
+        uint256 first = uint256(uint8(code[0])) ^ 0x40;
+        uint256 second = uint256(uint8(code[1])) ^ 0x40;
+        // Capital letters are 0x41 to 0x5A.
+        if (first == 0 || first > 26 || second == 0 || second > 26) revert BadCountry(code);
+        uint256 bit = first * 26 + second - 27;
         bool listed = stored[bit >> 8] >> (bit & 255) & 1 != 0;
         return listed == (stored[2] & ALLOW != 0);
     }

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {IFlyTrap} from "../IFlyTrap.sol";
+import {MAX_SKEW} from "../Types.sol";
 import {Gateways} from "./Gateways.sol";
 import {Spaces} from "./Spaces.sol";
 
@@ -36,7 +37,7 @@ abstract contract Wallets is Spaces, Gateways {
 
     /// @inheritdoc IFlyTrap
     function revokeTokensBefore(uint64 time) external {
-        uint64 latest = uint64(block.timestamp) + MAX_SKEW;
+        uint64 latest = _in(MAX_SKEW);
         if (time > latest) revert BadTime(latest);
         _record(TokensRevoked.selector, abi.encode(msg.sender, time));
     }
