@@ -13,6 +13,6 @@ contract FlyTrap is Market, Wallets {
     /// @param adminDelay Seconds from offering the administration to another until he can accept.
     constructor(address admin, uint64 adminDelay) Roles(admin, adminDelay) {
         // Fees begin at 0, and so need no notice.
-        _settings.fees.openPeriod = 30 days;
+        _settings.openPeriod = 30 days;
     }
 }

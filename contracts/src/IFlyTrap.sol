@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
+import {Grant} from "./Grant.sol";
 import {Action, Ban, Decision, Fees, GrantInput, Mode, Offer, Space, Summary, Terms} from "./Types.sol";
 
 /// @title FlyTrap: who owns which MQTT topics, who may use them, and what gateways saw
@@ -16,7 +17,7 @@ interface IFlyTrap {
     );
     event TermsSet(uint64 indexed seq, bytes32 node, Terms terms, uint40 openUntil);
     /// @notice All grants of earlier epochs have ended. Denials stand.
-    event EpochStarted(uint64 indexed seq, bytes32 node, uint24 epoch);
+    event EpochStarted(uint64 indexed seq, bytes32 node, uint16 epoch);
     /// @notice Open publishing is paid until `openUntil`.
     event OpenKept(uint64 indexed seq, bytes32 node, uint40 openUntil, address by, uint256 paid);
     event OpenBelowSet(uint64 indexed seq, bytes32 node, bool open);
@@ -29,26 +30,15 @@ interface IFlyTrap {
     /// @notice The policy of this id exists from now on.
     event CountryPolicyStored(uint64 indexed seq, bytes32 id, bool allow, uint256[3] map);
 
-    /// @notice The grant is now exactly this.
-    event Granted(
-        uint64 indexed seq,
-        bytes32 node,
-        address wallet,
-        uint64 publishUntil,
-        uint64 subscribeUntil,
-        uint8 flags,
-        uint16 reason,
-        bytes32 commitment,
-        address by
-    );
-    /// @notice The right of this action now ends at `until`, and the grant has SUBTREE.
+    /// @notice The slot of this wallet's grant is now exactly this, or 0 if it has no right, denial or delegation.
+    event Granted(uint64 indexed seq, bytes32 node, address wallet, Grant grant, bytes32 commitment, address by);
+    /// @notice The same, and who paid how much for it.
     event Bought(
         uint64 indexed seq,
         bytes32 node,
         address wallet,
+        Grant grant,
         Action action,
-        uint32 periods,
-        uint64 until,
         address payer,
         uint256 paid,
         uint256 ownerShare
@@ -108,7 +98,8 @@ interface IFlyTrap {
     error BadCountryMap();
     /// @notice Two capital letters.
     error BadCountry(bytes2 code);
-    error BadFlags(uint8 flags);
+    /// @notice Bits are set that mean nothing, or are the contract's own.
+    error BadGrant(Grant grant);
     /// @notice Only the owner makes and ends delegates.
     error OnlyOwnerDelegates(bytes32 node, address wallet);
     /// @notice Send exactly `due` wei.
@@ -132,6 +123,8 @@ interface IFlyTrap {
     error BadFees();
     /// @notice The administrator's role only changes hands by `offerAdmin` and `acceptAdmin`.
     error OnlyByHandOver();
+    /// @notice A call from within a payment.
+    error Reentered();
     error NothingPending();
     /// @notice Only from `notBefore` on.
     error TooEarly(uint64 notBefore);
@@ -209,7 +202,7 @@ interface IFlyTrap {
 
     /// @notice Sets grants of one space; by its owner or a delegate for grants.
     /// @dev The publish fee is due for each wallet that gets a publish right and had none.
-    function grant(bytes32 node, GrantInput[] calldata grants) external payable;
+    function grantRights(bytes32 node, GrantInput[] calldata grants) external payable;
 
     /// @notice Ends a wallet's grant. What isn't closed is denied to it, so it can't buy its way back.
     function revoke(bytes32 node, address wallet, uint16 reason, bytes32 commitment) external;
@@ -338,11 +331,11 @@ interface IFlyTrap {
     /// @notice Who may take over, and by which way.
     function pendingOwners(bytes32 node) external view returns (address offered, address reclaimer, uint64 notBefore);
 
-    /// @notice What counts of a wallet's grant today, apart from expiry.
+    /// @notice A wallet's grant as it is stored, and what counts of it in the space's epoch, expiry left aside.
     function grantOf(bytes32 node, address wallet)
         external
         view
-        returns (uint64 publishUntil, uint64 subscribeUntil, uint8 flags);
+        returns (Grant stored, uint64 publishUntil, uint64 subscribeUntil, uint8 flags);
 
     /// @notice Whether a stored policy lets a country in. Of what isn't stored: reverts.
     function countryAllowed(bytes32 policy, bytes2 code) external view returns (bool);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
+import {BanFacts} from "./BanFacts.sol";
+import {Grant} from "./Grant.sol";
+
 /// What a right is about. To be delivered a message takes the right to subscribe.
 enum Action {
     Publish,
@@ -68,13 +71,7 @@ struct Terms {
 /// What is to become of one wallet's grant. Replaces what was there.
 struct GrantInput {
     address wallet;
-    /// Unix seconds; the right ends when the clock reaches it. 0: no right; `FOREVER`: no end.
-    uint64 publishUntil;
-    uint64 subscribeUntil;
-    /// See `Flags`.
-    uint8 flags;
-    /// A code of the operator's catalogue; never personal.
-    uint16 reason;
+    Grant grant;
     /// keccak256(salt, text of the reason); 0: none.
     bytes32 commitment;
 }
@@ -96,7 +93,7 @@ struct SaleTerms {
     bytes32 node;
     Action action;
     address owner;
-    uint24 epoch;
+    uint16 epoch;
     Mode mode;
     uint256 price;
     uint32 period;
@@ -110,13 +107,8 @@ struct SaleTerms {
 struct Ban {
     /// 0: an address alone.
     address wallet;
-    /// Unix seconds; in the future, at most `MAX_BAN` ahead.
-    uint64 until;
-    uint16 reason;
-    /// Of the address, as IPv6 (IPv4 counts from 96), 0 to 128.
-    uint8 prefixLength;
-    /// 0: `target` is a salted commitment; else the fleet's key that `target` is sealed under.
-    uint32 keyId;
+    /// Until when at most `MAX_BAN` ahead, why, and what `target` is.
+    BanFacts facts;
     /// Commitment to, or ciphertext of, an address; 0: a wallet alone.
     bytes32 target;
     /// keccak256 of the evidence that the gateway keeps.
@@ -136,15 +128,17 @@ struct Summary {
 /// The first storage slot of a space: what grants look at.
 struct Space {
     address owner;
-    /// Raised to end all grants at once.
-    uint24 epoch;
     /// Counts owners, so that delegates of the last one are none of the next.
     uint16 tenure;
+    /// Raised to end all grants at once.
+    uint16 epoch;
     /// Open publishing is paid until then (unix seconds).
     uint40 openUntil;
     bool sensitive;
     /// Anybody may register below, for the create fee.
     bool openBelow;
+    /// It has a country policy of its own.
+    bool countries;
 }
 
 /// The second storage slot of a space: what buyers look at.
@@ -155,37 +149,6 @@ struct Offer {
     uint32 subscribePeriod;
     Mode publish;
     Mode subscribe;
-}
-
-/// The one storage slot of a grant.
-struct Grant {
-    uint64 publishUntil;
-    uint64 subscribeUntil;
-    uint24 epoch;
-    uint16 tenure;
-    uint8 flags;
-}
-
-/// Flags of a grant.
-library Flags {
-    /// Must not publish, whatever else permits it. Survives epochs; only a new grant lifts it.
-    uint8 internal constant DENY_PUBLISH = 1;
-    /// Must not subscribe; as above.
-    uint8 internal constant DENY_SUBSCRIBE = 2;
-    /// Grants and denials are for everything below as well, not for the space's own name alone.
-    uint8 internal constant SUBTREE = 4;
-    /// May set grants in this space, but make no delegates.
-    uint8 internal constant DELEGATE_GRANT = 8;
-    /// May register spaces below, for this space's owner.
-    uint8 internal constant DELEGATE_REGISTER = 16;
-
-    uint8 internal constant DENIALS = DENY_PUBLISH | DENY_SUBSCRIBE;
-    uint8 internal constant DELEGATES = DELEGATE_GRANT | DELEGATE_REGISTER;
-    uint8 internal constant ALL = DENIALS | SUBTREE | DELEGATES;
-
-    function denial(Action action) internal pure returns (uint8) {
-        return action == Action.Publish ? DENY_PUBLISH : DENY_SUBSCRIBE;
-    }
 }
 
 // An end that never comes.

@@ -4,7 +4,8 @@ pragma solidity ^0.8.30;
 import {IAccessControl} from "@openzeppelin/contracts/access/IAccessControl.sol";
 
 import {IFlyTrap} from "../src/IFlyTrap.sol";
-import {Action, Flags, Mode, Space, Terms, Why} from "../src/Types.sol";
+import {DELEGATE_GRANT, DELEGATE_REGISTER} from "../src/Grant.sol";
+import {Action, Mode, Space, Terms, Why} from "../src/Types.sol";
 import {Base} from "./base/Base.sol";
 import {vm} from "./base/Vm.sol";
 
@@ -181,12 +182,12 @@ contract NamesTest is Base {
     // ---------------------------------------------------------------- delegates
 
     function test_a_delegate_registers_for_the_owner_only() public {
-        grant(alice, plant, bob, 0, 0, Flags.DELEGATE_REGISTER);
+        grant(alice, plant, bob, 0, 0, DELEGATE_REGISTER);
         vm.assertEq(ownerOf(register(bob, plant, "a", alice)), alice, "owner");
         vm.expectRevert(refused(plant, bob));
         register(bob, plant, "b", bob);
         // The other kind of delegate doesn't.
-        grant(alice, plant, carol, 0, 0, Flags.DELEGATE_GRANT);
+        grant(alice, plant, carol, 0, 0, DELEGATE_GRANT);
         vm.expectRevert(refused(plant, carol));
         register(carol, plant, "b", alice);
     }

@@ -20,10 +20,10 @@ abstract contract Gateways is Roles {
     function reportBans(Ban[] calldata bans) external onlyRole(GATEWAY) {
         for (uint256 i = 0; i < bans.length; ++i) {
             Ban calldata ban = bans[i];
-            uint64 until = ban.until;
+            uint256 until = ban.facts.until();
             bool timely = until > block.timestamp && until <= _in(MAX_BAN);
             bool aimed = ban.target != 0 || ban.wallet != address(0);
-            if (!timely || !aimed || ban.prefixLength > 128) revert BadBan(i);
+            if (!timely || !aimed || ban.facts.prefixLength() > 128) revert BadBan(i);
             _record(BanReported.selector, abi.encode(msg.sender, ban));
         }
     }

@@ -2,100 +2,71 @@
 pragma solidity ^0.8.30;
 
 import {IFlyTrap} from "../IFlyTrap.sol";
-import {Action, Decision, FOREVER, Flags, Grant, GrantInput, Mode, Offer, Space, Why} from "../Types.sol";
+import {
+    DELEGATES,
+    DELEGATE_GRANT,
+    DENIALS,
+    DENY_PUBLISH,
+    DENY_SUBSCRIBE,
+    Grant,
+    SUBTREE,
+    pack
+} from "../Grant.sol";
+import {Action, Decision, FOREVER, GrantInput, Mode, Offer, Space, Why} from "../Types.sol";
 import {Labels} from "./Labels.sol";
 import {Spaces} from "./Spaces.sol";
 
 /// @dev Who may what: grants, and the one algorithm over them.
 abstract contract Grants is Spaces {
     /// @inheritdoc IFlyTrap
-    function grant(bytes32 node, GrantInput[] calldata grants) external payable {
-        Space storage entry = _registered(node);
-        bool isOwner = _checkMayGrant(node, entry);
+    function grantRights(bytes32 node, GrantInput[] calldata grants) external payable {
+        (uint32 era, bool isOwner) = _checkMayGrant(node);
+        mapping(address => Grant) storage slots = _grants[node];
         uint256 newPublishers = 0;
         for (uint256 i = 0; i < grants.length; ++i) {
             GrantInput calldata input = grants[i];
-            if (input.wallet == address(0)) revert ZeroAddress();
-            if (input.flags & ~Flags.ALL != 0) revert BadFlags(input.flags);
-            Grant memory old = _inForce(_grants[node][input.wallet], entry);
+            address wallet = input.wallet;
+            Grant next = input.grant;
+            if (wallet == address(0)) revert ZeroAddress();
+            if (!next.isValid()) revert BadGrant(next);
+            Grant old = slots[wallet].inForce(era);
             // Else one delegate could make others that outlive it.
-            if (!isOwner && (old.flags ^ input.flags) & Flags.DELEGATES != 0) {
-                revert OnlyOwnerDelegates(node, input.wallet);
-            }
-            if (!_canPublish(old.flags, old.publishUntil) && _canPublish(input.flags, input.publishUntil)) {
-                ++newPublishers;
-            }
-            old.publishUntil = input.publishUntil;
-            old.subscribeUntil = input.subscribeUntil;
-            old.flags = input.flags;
-            _setGrant(node, input.wallet, old, input.reason, input.commitment);
+            if (!isOwner && (old.flags() ^ next.flags()) & DELEGATES != 0) revert OnlyOwnerDelegates(node, wallet);
+            if (next.live(Action.Publish) && !old.live(Action.Publish)) ++newPublishers;
+            _setGrant(node, wallet, next.dated(era), input.commitment);
         }
-        _due(newPublishers * _settings.fees.publish);
+        // Asked for only where it is due: it is one more slot to read.
+        _due(newPublishers == 0 ? 0 : newPublishers * _settings.publishFee);
     }
 
     /// @inheritdoc IFlyTrap
     function revoke(bytes32 node, address wallet, uint16 reason, bytes32 commitment) external {
-        Space storage entry = _registered(node);
-        bool isOwner = _checkMayGrant(node, entry);
-        Grant memory old = _inForce(_grants[node][wallet], entry);
+        (uint32 era, bool isOwner) = _checkMayGrant(node);
         Offer storage offer = _offers[node];
-        uint8 flags = old.flags & (isOwner ? Flags.DENIALS : Flags.DENIALS | Flags.DELEGATES);
-        if (offer.publish != Mode.Closed) flags |= Flags.DENY_PUBLISH;
-        if (offer.subscribe != Mode.Closed) flags |= Flags.DENY_SUBSCRIBE;
-        if (flags & Flags.DENIALS != 0) flags |= Flags.SUBTREE;
-        old.publishUntil = 0;
-        old.subscribeUntil = 0;
-        old.flags = flags;
-        _setGrant(node, wallet, old, reason, commitment);
+        uint8 flags = _grants[node][wallet].inForce(era).flags() & (isOwner ? DENIALS : DENIALS | DELEGATES);
+        if (offer.publish != Mode.Closed) flags |= DENY_PUBLISH;
+        if (offer.subscribe != Mode.Closed) flags |= DENY_SUBSCRIBE;
+        _setGrant(node, wallet, pack(0, 0, flags | SUBTREE, reason).dated(era), commitment);
     }
 
-    function _checkMayGrant(bytes32 node, Space storage entry) private view returns (bool isOwner) {
+    function _checkMayGrant(bytes32 node) private view returns (uint32 era, bool isOwner) {
+        Space storage entry = _registered(node);
         isOwner = entry.owner == msg.sender;
-        if (!isOwner && !_isDelegate(node, entry, Flags.DELEGATE_GRANT)) _refuse(node);
+        if (!isOwner && !_isDelegate(node, entry, DELEGATE_GRANT)) _refuse(node);
+        era = _era(entry);
     }
 
-    function _canPublish(uint8 flags, uint64 until) private view returns (bool) {
-        return flags & Flags.DENY_PUBLISH == 0 && until > block.timestamp;
-    }
-
-    function _setGrant(bytes32 node, address wallet, Grant memory what, uint16 reason, bytes32 commitment) private {
-        // Nothing left to say: the slot is given back.
-        if (what.publishUntil | what.subscribeUntil | what.flags == 0) (what.epoch, what.tenure) = (0, 0);
-        _store(node, wallet, what);
-        _record(
-            Granted.selector,
-            abi.encode(
-                node, wallet, what.publishUntil, what.subscribeUntil, what.flags, reason, commitment, msg.sender
-            )
-        );
-    }
-
-    function _store(bytes32 node, address wallet, Grant memory what) internal {
-        _grants[node][wallet] = what;
-    }
-
-    /// @dev What still counts of a grant after changes of epoch and owner, dated as of now.
-    function _inForce(Grant storage stored, Space storage entry) internal view returns (Grant memory current) {
-        current = stored;
-        uint24 epoch = entry.epoch;
-        uint16 tenure = entry.tenure;
-        if (current.epoch != epoch) {
-            current.publishUntil = 0;
-            current.subscribeUntil = 0;
-            // A denial isn't a right: to end it with the epoch would let those back in who were shut out.
-            current.flags &= ~Flags.DELEGATES;
-            current.epoch = epoch;
-        }
-        if (current.tenure != tenure) {
-            current.flags &= ~Flags.DELEGATES;
-            current.tenure = tenure;
-        }
+    function _setGrant(bytes32 node, address wallet, Grant next, bytes32 commitment) private {
+        // Where nothing follows from it, the slot is given back.
+        _grants[node][wallet] = next.isEmpty() ? Grant.wrap(0) : next;
+        _record(Granted.selector, abi.encode(node, wallet, next, commitment, msg.sender));
     }
 
     /// @inheritdoc IFlyTrap
-    function grantOf(bytes32 node, address wallet) external view returns (uint64, uint64, uint8) {
-        Grant memory current = _inForce(_grants[node][wallet], _spaces[node]);
-        return (current.publishUntil, current.subscribeUntil, current.flags);
+    function grantOf(bytes32 node, address wallet) external view returns (Grant stored, uint64, uint64, uint8) {
+        stored = _grants[node][wallet];
+        Grant current = stored.inForce(_era(_spaces[node]));
+        return (stored, current.publishUntil(), current.subscribeUntil(), current.flags());
     }
 
     // ---------------------------------------------------------------- the one algorithm
@@ -125,14 +96,12 @@ abstract contract Grants is Spaces {
                 latest = 0;
                 answer.countryPolicy = 0;
             }
-            bytes32 policy = _countryPolicyOf[node];
+            bytes32 policy = _countryPolicyOf(node, entry);
             if (policy != 0) answer.countryPolicy = policy;
-            Grant memory own = _inForce(_grants[node][wallet], entry);
-            bool reaches = own.flags & Flags.SUBTREE != 0 || (i + 1 == levels.length && !below);
-            if (reaches) {
-                if (own.flags & Flags.denial(action) != 0) denied = true;
-                uint64 until = action == Action.Publish ? own.publishUntil : own.subscribeUntil;
-                if (until > latest) latest = until;
+            Grant own = _grants[node][wallet].inForce(_era(entry));
+            if (own.flags() & SUBTREE != 0 || (i + 1 == levels.length && !below)) {
+                denied = denied || own.denies(action);
+                if (own.until(action) > latest) latest = own.until(action);
             }
         }
         (answer.why, answer.until) = _judge(wallet, action, answer.node, denied, latest);

@@ -2,19 +2,27 @@
 pragma solidity ^0.8.30;
 
 import {Address} from "@openzeppelin/contracts/utils/Address.sol";
-import {ReentrancyGuard} from "@openzeppelin/contracts/utils/ReentrancyGuard.sol";
 
 import {IFlyTrap} from "../IFlyTrap.sol";
-import {Action, FOREVER, Fees, Flags, Grant, Mode, Offer, SaleTerms, Space} from "../Types.sol";
+import {DENIALS, Grant, SUBTREE} from "../Grant.sol";
+import {Action, FOREVER, Mode, Offer, SaleTerms, Space} from "../Types.sol";
 import {Grants} from "./Grants.sol";
 
 /// @dev Buying rights, and where the money goes. All ether that is nobody's credit is the broker owner's.
-abstract contract Market is Grants, ReentrancyGuard {
+abstract contract Market is Grants {
     /// @dev Enough for a contract wallet to note a payment, too little to be a nuisance.
     uint256 private constant PUSH_GAS = 30_000;
 
     mapping(address account => uint256) private _credits;
     uint256 private _totalCredits;
+
+    /// @dev The lock lies in a slot that purchases read anyway: OpenZeppelin's has one of its own.
+    modifier nonReentrant() {
+        if (_settings.paying) revert Reentered();
+        _settings.paying = true;
+        _;
+        _settings.paying = false;
+    }
 
     /// @inheritdoc IFlyTrap
     function buy(bytes32 node, address who, Action action, uint32 periods, bytes32 termsHash, uint256 maxTotal)
@@ -31,8 +39,11 @@ abstract contract Market is Grants, ReentrancyGuard {
         (uint256 total, uint256 ownerShare) = _price(terms, periods);
         if (total > maxTotal) revert TooExpensive(total, maxTotal);
         _due(total);
-        until = _extend(node, who, action, periods, terms.period);
-        _record(Bought.selector, abi.encode(node, who, action, periods, until, msg.sender, total, ownerShare));
+        Grant next = _extend(node, who, action, periods, terms.period);
+        _record(
+            Bought.selector, abi.encode(node, who, next, action, msg.sender, total, ownerShare)
+        );
+        until = next.until(action);
         if (ownerShare != 0) _push(terms.owner, ownerShare);
     }
 
@@ -46,16 +57,16 @@ abstract contract Market is Grants, ReentrancyGuard {
     function _saleTerms(bytes32 node, Action action) private view returns (SaleTerms memory terms) {
         Space storage entry = _registered(node);
         Offer memory offer = _offers[node];
-        Fees memory charged = _settings.fees;
+        Settings storage settings = _settings;
         terms.node = node;
         terms.action = action;
         terms.owner = entry.owner;
         terms.epoch = entry.epoch;
-        terms.countryPolicy = _countryPolicyOf[node];
-        terms.saleBps = charged.saleBps;
+        terms.countryPolicy = _countryPolicyOf(node, entry);
+        terms.saleBps = settings.saleBps;
         if (action == Action.Publish) {
             (terms.mode, terms.price, terms.period) = (offer.publish, offer.publishPrice, offer.publishPeriod);
-            terms.fee = charged.publish;
+            terms.fee = settings.publishFee;
         } else {
             (terms.mode, terms.price, terms.period) = (offer.subscribe, offer.subscribePrice, offer.subscribePeriod);
         }
@@ -68,26 +79,24 @@ abstract contract Market is Grants, ReentrancyGuard {
         return (paid + terms.fee, paid - paid * terms.saleBps / 10_000);
     }
 
-    /// @dev The buyer's grant with the periods added; the right's new end.
+    /// @dev The buyer's grant with the periods added.
     function _extend(bytes32 node, address who, Action action, uint32 periods, uint32 period)
         private
-        returns (uint64 until)
+        returns (Grant next)
     {
-        Grant memory own = _inForce(_grants[node][who], _spaces[node]);
-        if (own.flags & Flags.denial(action) != 0) revert Denied(node, who);
-        bool holds = own.publishUntil > block.timestamp || own.subscribeUntil > block.timestamp;
-        if (own.flags & Flags.SUBTREE == 0 && (holds || own.flags & Flags.DENIALS != 0)) revert NarrowGrant(node, who);
+        uint32 era = _era(_spaces[node]);
+        Grant old = _grants[node][who].inForce(era);
+        if (old.denies(action)) revert Denied(node, who);
+        bool says = old.live(Action.Publish) || old.live(Action.Subscribe) || old.flags() & DENIALS != 0;
+        if (says && old.flags() & SUBTREE == 0) revert NarrowGrant(node, who);
 
-        until = action == Action.Publish ? own.publishUntil : own.subscribeUntil;
+        uint64 until = old.until(action);
         if (until == FOREVER) revert AlreadyForever(node, who);
         if (periods == 0 || (period == 0 && periods != 1)) revert BadPeriods(periods);
         if (until < block.timestamp) until = uint64(block.timestamp);
         until = period == 0 ? FOREVER : until + uint64(period) * periods;
-
-        if (action == Action.Publish) own.publishUntil = until;
-        else own.subscribeUntil = until;
-        own.flags |= Flags.SUBTREE;
-        _store(node, who, own);
+        next = old.with(action, until, SUBTREE).dated(era);
+        _grants[node][who] = next;
     }
 
     /// @dev The owner's money, or if he can't take it now, his credit. What he answers isn't even copied.

@@ -18,10 +18,15 @@ abstract contract Roles is Chronicle, AccessControl {
     /// @notice Sees unredacted records in a gateway's API. Means nothing here.
     bytes32 internal constant AUDITOR = keccak256("AUDITOR");
 
-    /// @dev What every purchase and registration reads: one slot.
+    /// @dev What every purchase reads: one slot.
     struct Settings {
-        Fees fees;
+        uint96 createFee;
+        uint96 publishFee;
+        uint32 openPeriod;
+        uint16 saleBps;
         bool paused;
+        /// A payment is under way.
+        bool paying;
     }
 
     struct Dated {
@@ -74,7 +79,9 @@ abstract contract Roles is Chronicle, AccessControl {
         if (keccak256(abi.encode(fees_, notBefore)) != _proposal) revert NothingPending();
         if (block.timestamp < notBefore) revert TooEarly(notBefore);
         _proposal = 0;
-        _settings.fees = fees_;
+        Settings storage s = _settings;
+        (s.createFee, s.publishFee, s.openPeriod, s.saleBps) =
+            (fees_.create, fees_.publish, fees_.openPeriod, fees_.saleBps);
         _record(FeesSet.selector, abi.encode(fees_));
     }
 
@@ -85,7 +92,8 @@ abstract contract Roles is Chronicle, AccessControl {
 
     /// @inheritdoc IFlyTrap
     function fees() external view returns (Fees memory) {
-        return _settings.fees;
+        Settings storage s = _settings;
+        return Fees(s.createFee, s.publishFee, s.openPeriod, s.saleBps);
     }
 
     /// @inheritdoc IFlyTrap

@@ -2,7 +2,8 @@
 pragma solidity ^0.8.30;
 
 import {IFlyTrap} from "../IFlyTrap.sol";
-import {Fees, Flags, Grant, Mode, Offer, RECLAIM_DELAY, Space, Terms} from "../Types.sol";
+import {DELEGATE_REGISTER, Grant} from "../Grant.sol";
+import {Mode, Offer, RECLAIM_DELAY, Space, Terms} from "../Types.sol";
 import {Labels} from "./Labels.sol";
 import {Roles} from "./Roles.sol";
 
@@ -10,7 +11,7 @@ import {Roles} from "./Roles.sol";
 abstract contract Spaces is Roles {
     mapping(bytes32 node => Space) internal _spaces;
     mapping(bytes32 node => Offer) internal _offers;
-    mapping(bytes32 node => bytes32 id) internal _countryPolicyOf;
+    mapping(bytes32 node => bytes32 id) private _countryPolicies;
     mapping(bytes32 node => mapping(address wallet => Grant)) internal _grants;
     mapping(bytes32 id => uint256[3]) private _countryMaps;
     mapping(bytes32 node => address) private _offered;
@@ -91,14 +92,17 @@ abstract contract Spaces is Roles {
         }
         Space storage above = _registered(parent);
         if (above.owner == msg.sender) return 0;
-        if (owner_ == above.owner && _isDelegate(parent, above, Flags.DELEGATE_REGISTER)) return 0;
+        if (owner_ == above.owner && _isDelegate(parent, above, DELEGATE_REGISTER)) return 0;
         if (!above.openBelow) _refuse(parent);
-        return _settings.fees.create;
+        return _settings.createFee;
     }
 
     function _isDelegate(bytes32 node, Space storage entry, uint8 flag) internal view returns (bool) {
-        Grant storage own = _grants[node][msg.sender];
-        return own.flags & flag != 0 && own.epoch == entry.epoch && own.tenure == entry.tenure;
+        return _grants[node][msg.sender].inForce(_era(entry)).flags() & flag != 0;
+    }
+
+    function _era(Space storage entry) internal view returns (uint32) {
+        return uint32(entry.epoch) << 16 | entry.tenure;
     }
 
     function _create(bytes32 parent, bytes32 labelHash, bytes32 node, address owner_, string memory label) private {
@@ -140,9 +144,10 @@ abstract contract Spaces is Roles {
             terms.subscribe
         );
         bytes32 policy = terms.countryPolicy;
-        if (policy != _countryPolicyOf[node]) {
-            if (policy != 0 && _countryMaps[policy][2] == 0) revert UnknownCountryPolicy(policy);
-            _countryPolicyOf[node] = policy;
+        entry.countries = policy != 0;
+        if (policy != 0) {
+            if (_countryMaps[policy][2] == 0) revert UnknownCountryPolicy(policy);
+            _countryPolicies[node] = policy;
         }
         _record(TermsSet.selector, abi.encode(node, terms, entry.openUntil));
     }
@@ -157,12 +162,11 @@ abstract contract Spaces is Roles {
 
     /// @dev Without a fee there is nothing to renew, so openness has no end.
     function _keepOpen(Space storage entry, uint256 periods) private returns (uint256 due) {
-        Fees storage charged = _settings.fees;
-        due = charged.publish * periods;
+        due = _settings.publishFee * periods;
         uint256 end = OPEN_FOREVER;
         if (due != 0) {
             uint256 from = entry.openUntil > block.timestamp ? entry.openUntil : block.timestamp;
-            end = from + periods * charged.openPeriod;
+            end = from + periods * _settings.openPeriod;
             if (end > OPEN_FOREVER) end = OPEN_FOREVER;
         }
         entry.openUntil = uint40(end);
@@ -170,7 +174,7 @@ abstract contract Spaces is Roles {
 
     /// @inheritdoc IFlyTrap
     function startEpoch(bytes32 node) external onlyOwner(node) {
-        uint24 epoch = ++_spaces[node].epoch;
+        uint16 epoch = ++_spaces[node].epoch;
         _record(EpochStarted.selector, abi.encode(node, epoch));
     }
 
@@ -251,6 +255,11 @@ abstract contract Spaces is Roles {
         return listed == (stored[2] & ALLOW != 0);
     }
 
+    /// @dev Most spaces have none: a bit in the first slot saves reading another.
+    function _countryPolicyOf(bytes32 node, Space storage entry) internal view returns (bytes32) {
+        return entry.countries ? _countryPolicies[node] : bytes32(0);
+    }
+
     // ---------------------------------------------------------------- reading
 
     /// @inheritdoc IFlyTrap
@@ -260,7 +269,7 @@ abstract contract Spaces is Roles {
 
     /// @inheritdoc IFlyTrap
     function space(bytes32 node) external view returns (Space memory, Offer memory, bytes32) {
-        return (_spaces[node], _offers[node], _countryPolicyOf[node]);
+        return (_spaces[node], _offers[node], _countryPolicyOf(node, _spaces[node]));
     }
 
     /// @inheritdoc IFlyTrap

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {FlyTrap} from "../../src/FlyTrap.sol";
+import {Grant, pack} from "../../src/Grant.sol";
 import {IFlyTrap} from "../../src/IFlyTrap.sol";
 import {
     Action,
@@ -9,7 +10,6 @@ import {
     FEE_DELAY,
     FOREVER,
     Fees,
-    Flags,
     GrantInput,
     Mode,
     Offer,
@@ -93,14 +93,14 @@ abstract contract Base {
         returns (GrantInput[] memory one)
     {
         one = new GrantInput[](1);
-        one[0] = GrantInput(wallet, publishUntil, subscribeUntil, flags, 7, keccak256("salt, reason"));
+        one[0] = GrantInput(wallet, pack(publishUntil, subscribeUntil, flags, 7), keccak256("salt, reason"));
     }
 
     function grant(address as_, bytes32 node, address wallet, uint64 publishUntil, uint64 subscribeUntil, uint8 flags)
         internal
     {
         vm.prank(as_);
-        trap.grant(node, input(wallet, publishUntil, subscribeUntil, flags));
+        trap.grantRights(node, input(wallet, publishUntil, subscribeUntil, flags));
     }
 
     function buy(address as_, bytes32 node, Action action, uint32 periods) internal returns (uint64) {
@@ -146,7 +146,7 @@ abstract contract Base {
         internal
         view
     {
-        (uint64 p, uint64 s, uint8 f) = trap.grantOf(node, wallet);
+        (, uint64 p, uint64 s, uint8 f) = trap.grantOf(node, wallet);
         vm.assertEq(p, publishUntil, "publishUntil");
         vm.assertEq(s, subscribeUntil, "subscribeUntil");
         vm.assertEq(f, flags, "flags");
