@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
-import {FlyTrap} from "../src/FlyTrap.sol";
 import {packFacts} from "../src/BanFacts.sol";
 import {pack} from "../src/Grant.sol";
 import {Action, Ban, FOREVER, GrantInput, Mode, Summary, Terms} from "../src/Types.sol";
@@ -36,7 +35,7 @@ contract GasTest is Base {
     }
 
     function test_gas_deploy() public {
-        bytes memory data = abi.encodePacked(type(FlyTrap).creationCode, abi.encode(admin, ADMIN_DELAY));
+        bytes memory data = creation();
         uint256 intrinsic = 21_000;
         for (uint256 i = 0; i < data.length; ++i) {
             intrinsic += data[i] == 0 ? 4 : 16;

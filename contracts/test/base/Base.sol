@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
-import {FlyTrap} from "../../src/FlyTrap.sol";
 import {Grant, pack} from "../../src/Grant.sol";
 import {IFlyTrap} from "../../src/IFlyTrap.sol";
 import {
@@ -17,6 +16,7 @@ import {
     Terms,
     Why
 } from "../../src/Types.sol";
+import {ITrap} from "./ITrap.sol";
 import {vm} from "./Vm.sol";
 
 /// A contract with one space, `plant`, of alice, and everybody who matters.
@@ -33,12 +33,12 @@ abstract contract Base {
     address internal bob = address(0xB0B);
     address internal carol = address(0xCA401);
 
-    FlyTrap internal trap;
+    ITrap internal trap;
     bytes32 internal plant;
 
     function setUp() public virtual {
         vm.warp(START);
-        trap = new FlyTrap(admin, ADMIN_DELAY);
+        trap = deploy(creation());
         role("GATEWAY", gateway);
         role("TREASURER", treasurer);
         role("GUARDIAN", guardian);
@@ -46,6 +46,18 @@ abstract contract Base {
         vm.deal(alice, 100 ether);
         vm.deal(bob, 100 ether);
         vm.deal(carol, 100 ether);
+    }
+
+    /// What a deployment sends.
+    function creation() internal view returns (bytes memory) {
+        return bytes.concat(vm.getCode("FlyTrap.sol:FlyTrap"), abi.encode(admin, ADMIN_DELAY));
+    }
+
+    function deploy(bytes memory code) internal returns (ITrap made) {
+        assembly {
+            made := create(0, add(code, 0x20), mload(code))
+        }
+        require(address(made) != address(0), "deployment failed");
     }
 
     function role(string memory name, address account) internal {

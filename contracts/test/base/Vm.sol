@@ -18,6 +18,7 @@ interface Vm {
     }
 
     function prank(address sender) external;
+    function getCode(string calldata artifact) external view returns (bytes memory);
     function deal(address account, uint256 balance) external;
     function warp(uint256 time) external;
     function etch(address target, bytes calldata code) external;
