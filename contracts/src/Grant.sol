@@ -15,7 +15,18 @@ import {Action} from "./Types.sol";
 type Grant is uint256;
 
 using {
-    flags, era, publishUntil, subscribeUntil, until, with, denies, live, isValid, isEmpty, inForce, dated
+    flags,
+    era,
+    publishUntil,
+    subscribeUntil,
+    until,
+    with,
+    denies,
+    live,
+    isValid,
+    isEmpty,
+    inForce,
+    dated
 } for Grant global;
 
 // Must not publish, whatever else permits it. Denials survive epochs: they are no rights.
@@ -40,6 +51,10 @@ function pack(uint64 publishUntil_, uint64 subscribeUntil_, uint8 flags_, uint16
     return Grant.wrap(
         uint256(publishUntil_) << 120 | uint256(subscribeUntil_) << 56 | uint256(reason) << 40 | uint256(flags_)
     );
+}
+
+function eraOf(uint16 epoch, uint16 tenure) pure returns (uint32) {
+    return uint32(epoch) << 16 | tenure;
 }
 
 function flags(Grant g) pure returns (uint8) {

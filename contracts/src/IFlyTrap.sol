@@ -276,14 +276,8 @@ interface IFlyTrap {
     /// @param window 1 for the first, then the last one + 1.
     /// @param from End of the last window; free for the first.
     /// @param to Later than `from`, at most `MAX_SKEW` ahead.
-    function anchor(
-        uint64 window,
-        bytes32 root,
-        uint32 count,
-        uint64 from,
-        uint64 to,
-        Summary[] calldata summaries
-    ) external;
+    function anchor(uint64 window, bytes32 root, uint32 count, uint64 from, uint64 to, Summary[] calldata summaries)
+        external;
 
     /// @notice Whether a record belongs to a root. That the root was anchored is told by `Anchored`.
     /// @param record keccak256(16-byte blind, record).

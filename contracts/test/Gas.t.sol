@@ -128,7 +128,7 @@ contract Deployer {
     function deploy(bytes memory data) external returns (uint256 gas) {
         address made;
         gas = gasleft();
-        assembly {
+        assembly ("memory-safe") {
             made := create(0, add(data, 0x20), mload(data))
         }
         gas -= gasleft();

@@ -14,7 +14,11 @@ contract GatewaysTest is Base {
     bytes32 private constant TARGET = keccak256("salt, address");
     bytes32 private constant ROOT = keccak256("root");
 
-    function ban(address wallet, uint40 until, uint8 prefixLength, bytes32 target) private pure returns (Ban[] memory b) {
+    function ban(address wallet, uint40 until, uint8 prefixLength, bytes32 target)
+        private
+        pure
+        returns (Ban[] memory b)
+    {
         b = new Ban[](1);
         b[0] = Ban(wallet, packFacts(until, 77, 9, prefixLength), target, keccak256("evidence"));
     }
@@ -28,9 +32,7 @@ contract GatewaysTest is Base {
         Ban[] memory bans = new Ban[](2);
         bans[0] = ban(bob, uint40(START + 1), 0, 0)[0];
         bans[1] = ban(address(0), uint40(START + MAX_BAN), 128, TARGET)[0];
-        vm.assertEq(
-            BanFacts.unwrap(bans[1].facts), uint256(START + MAX_BAN) << 56 | 77 << 24 | 9 << 8 | 128, "layout"
-        );
+        vm.assertEq(BanFacts.unwrap(bans[1].facts), uint256(START + MAX_BAN) << 56 | 77 << 24 | 9 << 8 | 128, "layout");
         for (uint64 i = 0; i < 2; ++i) {
             vm.expectEmit();
             emit IFlyTrap.BanReported(nextSeq() + i, gateway, bans[i]);

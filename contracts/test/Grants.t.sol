@@ -188,8 +188,8 @@ contract GrantsTest is Base {
         // A denied right is none, so denial is no way around the fee.
         pay(input(carol, FOREVER, 0, DENY_PUBLISH), 0);
         pay(input(carol, FOREVER, 0, 0), 1 ether);
-        pay(input(carol, uint64(block.timestamp), 0, 0), 0);
-        pay(input(carol, uint64(block.timestamp) + 1, 0, 0), 1 ether);
+        pay(input(carol, end + 1, 0, 0), 0);
+        pay(input(carol, end + 2, 0, 0), 1 ether);
         // Nor is an epoch.
         vm.prank(alice);
         trap.startEpoch(plant);

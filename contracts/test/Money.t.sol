@@ -109,9 +109,7 @@ contract MoneyTest is Base {
             bytes memory no = abi.encodeWithSelector(IFlyTrap.NotForSale.selector, plant, Action.Publish);
             vm.expectRevert(no);
             trap.quote(plant, Action.Publish, 1);
-            bytes32 hash = keccak256(
-                abi.encode(SaleTerms(plant, Action.Publish, alice, 0, modes[i], 0, 0, 0, 0, 0))
-            );
+            bytes32 hash = keccak256(abi.encode(SaleTerms(plant, Action.Publish, alice, 0, modes[i], 0, 0, 0, 0, 0)));
             vm.expectRevert(no);
             vm.prank(bob);
             trap.buy(plant, bob, Action.Publish, 1, hash, 0);
@@ -370,7 +368,9 @@ contract MoneyTest is Base {
     }
 
     /// `until` only grows by buying, whatever the wallet had.
-    function testFuzz_buying_never_shortens(uint64 p, uint64 s, uint8 flags, uint32 period, uint8 n, bool publish) public {
+    function testFuzz_buying_never_shortens(uint64 p, uint64 s, uint8 flags, uint32 period, uint8 n, bool publish)
+        public
+    {
         setTerms(plant, priced(0, period));
         grant(alice, plant, bob, p, s, flags & 7);
         Action action = publish ? Action.Publish : Action.Subscribe;

@@ -140,7 +140,7 @@ contract NamesTest is Base {
         // Random bytes alone hardly ever hit the limits.
         uint256 length = uint256(cut) % 70;
         if (label.length > length) {
-            assembly {
+            assembly ("memory-safe") {
                 mstore(label, length)
             }
         }

@@ -15,9 +15,7 @@ import {Vm, vm} from "./base/Vm.sol";
 contract PredecessorTest is Base {
     function test_nobody_forges_the_log() public {
         vm.expectRevert(
-            abi.encodeWithSelector(
-                IAccessControl.AccessControlUnauthorizedAccount.selector, bob, keccak256("GATEWAY")
-            )
+            abi.encodeWithSelector(IAccessControl.AccessControlUnauthorizedAccount.selector, bob, keccak256("GATEWAY"))
         );
         vm.prank(bob);
         trap.anchor(1, keccak256("forged"), 1, 0, START, new Summary[](0));

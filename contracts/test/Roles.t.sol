@@ -113,7 +113,7 @@ contract RolesTest is Base {
         admin = address(0);
         bytes memory code = creation();
         address made;
-        assembly {
+        assembly ("memory-safe") {
             made := create(0, add(code, 0x20), mload(code))
         }
         vm.assertEq(made, address(0), "no contract without an administrator");

@@ -36,14 +36,10 @@ abstract contract Gateways is Roles {
     }
 
     /// @inheritdoc IFlyTrap
-    function anchor(
-        uint64 window,
-        bytes32 root,
-        uint32 count,
-        uint64 from,
-        uint64 to,
-        Summary[] calldata summaries
-    ) external onlyRole(GATEWAY) {
+    function anchor(uint64 window, bytes32 root, uint32 count, uint64 from, uint64 to, Summary[] calldata summaries)
+        external
+        onlyRole(GATEWAY)
+    {
         Anchor memory last = _anchors[msg.sender];
         bool continues = window == last.window + 1 && (from == last.to || last.window == 0);
         if (!continues || to <= from || to > _in(MAX_SKEW)) revert BadAnchor(last.window + 1, last.to);

@@ -2,16 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {IFlyTrap} from "../IFlyTrap.sol";
-import {
-    DELEGATES,
-    DELEGATE_GRANT,
-    DENIALS,
-    DENY_PUBLISH,
-    DENY_SUBSCRIBE,
-    Grant,
-    SUBTREE,
-    pack
-} from "../Grant.sol";
+import {DELEGATES, DELEGATE_GRANT, DENIALS, DENY_PUBLISH, DENY_SUBSCRIBE, Grant, SUBTREE, pack} from "../Grant.sol";
 import {Action, Decision, FOREVER, GrantInput, Mode, Offer, Space, Why} from "../Types.sol";
 import {Labels} from "./Labels.sol";
 import {Spaces} from "./Spaces.sol";
@@ -50,8 +41,8 @@ abstract contract Grants is Spaces {
     }
 
     function _checkMayGrant(bytes32 node) private view returns (uint32 era, bool isOwner) {
-        Space storage entry = _registered(node);
-        isOwner = entry.owner == msg.sender;
+        (Space storage entry, address owner_) = _registered(node);
+        isOwner = owner_ == msg.sender;
         if (!isOwner && !_isDelegate(node, entry, DELEGATE_GRANT)) _refuse(node);
         era = _era(entry);
     }

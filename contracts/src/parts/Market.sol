@@ -4,7 +4,7 @@ pragma solidity ^0.8.30;
 import {Address} from "@openzeppelin/contracts/utils/Address.sol";
 
 import {IFlyTrap} from "../IFlyTrap.sol";
-import {DENIALS, Grant, SUBTREE} from "../Grant.sol";
+import {DENIALS, Grant, SUBTREE, eraOf} from "../Grant.sol";
 import {Action, FOREVER, Mode, Offer, SaleTerms, Space} from "../Types.sol";
 import {Grants} from "./Grants.sol";
 
@@ -28,8 +28,8 @@ abstract contract Market is Grants {
     function buy(bytes32 node, address who, Action action, uint32 periods, bytes32 termsHash, uint256 maxTotal)
         external
         payable
-        nonReentrant
         whenNotPaused
+        nonReentrant
         returns (uint64 until)
     {
         if (who == address(0)) revert ZeroAddress();
@@ -39,10 +39,8 @@ abstract contract Market is Grants {
         (uint256 total, uint256 ownerShare) = _price(terms, periods);
         if (total > maxTotal) revert TooExpensive(total, maxTotal);
         _due(total);
-        Grant next = _extend(node, who, action, periods, terms.period);
-        _record(
-            Bought.selector, abi.encode(node, who, next, action, msg.sender, total, ownerShare)
-        );
+        Grant next = _extend(who, periods, terms);
+        _record(Bought.selector, abi.encode(node, who, next, action, msg.sender, total, ownerShare));
         until = next.until(action);
         if (ownerShare != 0) _push(terms.owner, ownerShare);
     }
@@ -55,12 +53,12 @@ abstract contract Market is Grants {
     }
 
     function _saleTerms(bytes32 node, Action action) private view returns (SaleTerms memory terms) {
-        Space storage entry = _registered(node);
+        (Space storage entry, address owner_) = _registered(node);
         Offer memory offer = _offers[node];
         Settings storage settings = _settings;
         terms.node = node;
         terms.action = action;
-        terms.owner = entry.owner;
+        terms.owner = owner_;
         terms.epoch = entry.epoch;
         terms.countryPolicy = _countryPolicyOf(node, entry);
         terms.saleBps = settings.saleBps;
@@ -80,11 +78,9 @@ abstract contract Market is Grants {
     }
 
     /// @dev The buyer's grant with the periods added.
-    function _extend(bytes32 node, address who, Action action, uint32 periods, uint32 period)
-        private
-        returns (Grant next)
-    {
-        uint32 era = _era(_spaces[node]);
+    function _extend(address who, uint32 periods, SaleTerms memory terms) private returns (Grant next) {
+        (bytes32 node, Action action, uint32 period) = (terms.node, terms.action, terms.period);
+        uint32 era = eraOf(terms.epoch, _spaces[node].tenure);
         Grant old = _grants[node][who].inForce(era);
         if (old.denies(action)) revert Denied(node, who);
         bool says = old.live(Action.Publish) || old.live(Action.Subscribe) || old.flags() & DENIALS != 0;

@@ -49,12 +49,8 @@ abstract contract Roles is Chronicle, AccessControl {
     }
 
     modifier whenNotPaused() {
-        _checkNotPaused();
-        _;
-    }
-
-    function _checkNotPaused() private view {
         if (_settings.paused) revert Paused();
+        _;
     }
 
     /// @inheritdoc IFlyTrap
@@ -81,7 +77,7 @@ abstract contract Roles is Chronicle, AccessControl {
         _proposal = 0;
         Settings storage s = _settings;
         (s.createFee, s.publishFee, s.openPeriod, s.saleBps) =
-            (fees_.create, fees_.publish, fees_.openPeriod, fees_.saleBps);
+        (fees_.create, fees_.publish, fees_.openPeriod, fees_.saleBps);
         _record(FeesSet.selector, abi.encode(fees_));
     }
 

@@ -2,7 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {IFlyTrap} from "../IFlyTrap.sol";
-import {DELEGATE_REGISTER, Grant} from "../Grant.sol";
+import {DELEGATE_REGISTER, Grant, eraOf} from "../Grant.sol";
 import {Mode, Offer, RECLAIM_DELAY, Space, Terms} from "../Types.sol";
 import {Labels} from "./Labels.sol";
 import {Roles} from "./Roles.sol";
@@ -28,12 +28,15 @@ abstract contract Spaces is Roles {
     }
 
     function _checkOwner(bytes32 node) private view {
-        if (_registered(node).owner != msg.sender) _refuse(node);
+        (, address owner_) = _registered(node);
+        if (owner_ != msg.sender) _refuse(node);
     }
 
-    function _registered(bytes32 node) internal view returns (Space storage entry) {
+    /// @dev Both at once: reading the owner again would cost again.
+    function _registered(bytes32 node) internal view returns (Space storage entry, address owner_) {
         entry = _spaces[node];
-        if (entry.owner == address(0)) revert NotRegistered(node);
+        owner_ = entry.owner;
+        if (owner_ == address(0)) revert NotRegistered(node);
     }
 
     function _due(uint256 due) internal view {
@@ -90,9 +93,9 @@ abstract contract Spaces is Roles {
             _checkRole(DEFAULT_ADMIN_ROLE);
             return 0;
         }
-        Space storage above = _registered(parent);
-        if (above.owner == msg.sender) return 0;
-        if (owner_ == above.owner && _isDelegate(parent, above, DELEGATE_REGISTER)) return 0;
+        (Space storage above, address parentOwner) = _registered(parent);
+        if (parentOwner == msg.sender) return 0;
+        if (owner_ == parentOwner && _isDelegate(parent, above, DELEGATE_REGISTER)) return 0;
         if (!above.openBelow) _refuse(parent);
         return _settings.createFee;
     }
@@ -102,7 +105,7 @@ abstract contract Spaces is Roles {
     }
 
     function _era(Space storage entry) internal view returns (uint32) {
-        return uint32(entry.epoch) << 16 | entry.tenure;
+        return eraOf(entry.epoch, entry.tenure);
     }
 
     function _create(bytes32 parent, bytes32 labelHash, bytes32 node, address owner_, string memory label) private {
@@ -112,8 +115,8 @@ abstract contract Spaces is Roles {
 
     /// @inheritdoc IFlyTrap
     function setOpenBelow(bytes32 node, bool open) external {
-        Space storage entry = _registered(node);
-        bool isOwner = entry.owner == msg.sender;
+        (Space storage entry, address owner_) = _registered(node);
+        bool isOwner = owner_ == msg.sender;
         bool isAdmin = hasRole(DEFAULT_ADMIN_ROLE, msg.sender);
         // Opening sells names to the first comer: nobody's but one's own.
         if (open ? !(isOwner && isAdmin) : !(isOwner || isAdmin)) _refuse(node);
@@ -155,7 +158,7 @@ abstract contract Spaces is Roles {
     /// @inheritdoc IFlyTrap
     function keepOpen(bytes32 node, uint32 periods) external payable {
         if (periods == 0) revert BadPeriods(periods);
-        Space storage entry = _registered(node);
+        (Space storage entry,) = _registered(node);
         _due(_keepOpen(entry, periods));
         _record(OpenKept.selector, abi.encode(node, entry.openUntil, msg.sender, msg.value));
     }
@@ -203,7 +206,8 @@ abstract contract Spaces is Roles {
 
     /// @inheritdoc IFlyTrap
     function stopReclaim(bytes32 node) external {
-        if (_registered(node).owner != msg.sender) _checkRole(DEFAULT_ADMIN_ROLE);
+        (, address owner_) = _registered(node);
+        if (owner_ != msg.sender) _checkRole(DEFAULT_ADMIN_ROLE);
         if (_reclaims[node].account == address(0)) revert NothingPending();
         delete _reclaims[node];
         _record(ReclaimStopped.selector, abi.encode(node, msg.sender));

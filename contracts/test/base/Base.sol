@@ -54,7 +54,7 @@ abstract contract Base {
     }
 
     function deploy(bytes memory code) internal returns (ITrap made) {
-        assembly {
+        assembly ("memory-safe") {
             made := create(0, add(code, 0x20), mload(code))
         }
         require(address(made) != address(0), "deployment failed");

@@ -23,7 +23,7 @@ contract Greedy {
     receive() external payable {
         if (behaviour == 1) while (true) {}
         if (behaviour == 2) {
-            assembly {
+            assembly ("memory-safe") {
                 revert(0, 20000)
             }
         }
