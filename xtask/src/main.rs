@@ -4,6 +4,7 @@
 
 mod arch;
 mod bench;
+mod contracts;
 mod deny;
 mod ebpf;
 mod fuzz;
@@ -66,6 +67,11 @@ enum Command {
         #[command(subcommand)]
         which: bench::Bench,
     },
+    /// The Ethereum contract: build, test, gas, lint
+    Contracts {
+        #[command(subcommand)]
+        what: contracts::Contracts,
+    },
     /// Look for bytes that packet walk, MQTT codec, country database, ban list or login take wrongly
     Fuzz {
         /// How long, all targets together
@@ -92,6 +98,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::ensure(&setup::Need::ALL).map(|()| ExitCode::SUCCESS),
         Command::BuildEbpf => ebpf::build().map(|_| ExitCode::SUCCESS),
         Command::Fuzz { seconds } => fuzz::fuzz(seconds),
+        Command::Contracts { what } => contracts::contracts(&what),
         Command::Bench { which } => bench::bench(&which),
         Command::Arch => arch::check().map(|edges| {
             println!("arch: {edges} edges, all of them in docs/ARCHITECTURE.md");

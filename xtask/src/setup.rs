@@ -22,6 +22,8 @@ pub(crate) enum Need {
     Fuzz,
     /// Where kernel objects are pinned.
     BpfFs,
+    /// What runs the contract's compiler and fetches it.
+    Node,
 }
 
 /// A Debian package, with a file that tells it is there.
@@ -54,6 +56,7 @@ const PEERS: &[Package] = &[
     // Gives a veth pair without XDP the receive path that one with XDP has.
     ("ethtool", "/usr/sbin/ethtool"),
 ];
+const NODE: &[Package] = &[("nodejs", "/usr/bin/node"), ("npm", "/usr/bin/npm")];
 const FUZZ: &[Package] = &[("g++", "/usr/bin/c++")];
 const LINKER_INSTALL: &str =
     "install bpf-linker --version 0.13.0 --no-default-features --features llvm-22 --locked";
@@ -76,6 +79,7 @@ impl Need {
             Self::Lab => format!("apt-get update && apt-get install -y {}", names(LAB)),
             Self::Peers => format!("apt-get update && apt-get install -y {}", names(PEERS)),
             Self::Fuzz => format!("apt-get update && apt-get install -y {}", names(FUZZ)),
+            Self::Node => format!("apt-get update && apt-get install -y {}", names(NODE)),
             Self::BpfFs => "mount -t bpf bpf /sys/fs/bpf".to_owned(),
         }
     }
@@ -92,6 +96,7 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
             Need::Lab => packages(LAB, "to run the demo and the tests"),
             Need::Peers => packages(PEERS, "to measure beside"),
             Need::Fuzz => packages(FUZZ, "to compile libFuzzer"),
+            Need::Node => node(),
             Need::BpfFs => bpffs(),
         };
         done.with_context(|| format!("what to type instead, as root: {}", need.by_hand()))?;
@@ -162,6 +167,14 @@ fn bpf_linker() -> Result<()> {
     Ok(())
 }
 
+/// Wherever they come from: not only Debian packages them.
+fn node() -> Result<()> {
+    if on_path("node") && on_path("npm") {
+        return Ok(());
+    }
+    packages(NODE, "to compile and test the contract")
+}
+
 /// Pins live on a BPF file system; not every machine mounts one.
 fn bpffs() -> Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("reading /proc/self/mounts")?;
@@ -186,7 +199,7 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn on_path(program: &str) -> bool {
+pub(crate) fn on_path(program: &str) -> bool {
     env::var_os("PATH").is_some_and(|path| {
         env::split_paths(&path).any(|directory| directory.join(program).exists())
     })

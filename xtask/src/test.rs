@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::leftovers::Snapshot;
 use crate::process::{self, cargo, must, target};
 use crate::setup::{self, Need};
-use crate::{arch, ebpf};
+use crate::{arch, contracts, ebpf};
 
 pub(crate) fn test(without_kernel: bool, rest: &[String]) -> Result<ExitCode> {
     if !without_kernel && let Some(missing) = process::missing_privilege() {
@@ -52,6 +52,9 @@ pub(crate) fn test(without_kernel: bool, rest: &[String]) -> Result<ExitCode> {
     if whole {
         count.run(&["--workspace", "--doc"])?;
     }
+    if whole {
+        count.contract();
+    }
     let left = before.new_since();
     count.add(
         "nothing is left behind",
@@ -66,6 +69,9 @@ pub(crate) fn test(without_kernel: bool, rest: &[String]) -> Result<ExitCode> {
             "skipped: {} (they need root and a kernel with BPF)",
             count.skipped
         );
+    }
+    if let Some(why) = &count.no_contract {
+        println!("skipped: all tests of the contract ({why})");
     }
     println!(
         "{} passed, {} failed, {} skipped",
@@ -83,6 +89,8 @@ struct Count {
     passed: u64,
     failed: u64,
     skipped: u64,
+    /// Why the contract's tests were not run; they are not in the numbers.
+    no_contract: Option<String>,
 }
 
 impl Count {
@@ -98,6 +106,26 @@ impl Count {
                 self.failed += 1;
             }
         }
+    }
+
+    /// The contract's tests, where its tools can be had.
+    fn contract(&mut self) {
+        if let Err(error) = contracts::prepare() {
+            self.no_contract = Some(format!("{error:#}"));
+            return;
+        }
+        match contracts::test() {
+            Ok(tally) => {
+                self.passed += tally.passed;
+                self.failed += tally.failed;
+                self.skipped += tally.skipped;
+            }
+            Err(error) => self.add("the contract's tests", Err(error)),
+        }
+        self.add(
+            "the contract's ABI and bytecode are what its sources compile to",
+            contracts::check_artifacts(),
+        );
     }
 
     /// One `cargo test`, shown as it runs and counted.
