@@ -243,11 +243,11 @@ interface IFlyTrap {
     function sweep(address payable to) external;
 
     /// @notice Announces other fees; they hold `FEE_DELAY` later at the earliest. The treasurer's.
-    function proposeFees(Fees calldata fees) external;
+    function proposeFees(Fees calldata next) external;
 
     /// @notice Puts announced fees in force; the last announcement alone counts. Anybody's.
     /// @param notBefore As `FeesProposed` told it.
-    function applyFees(Fees calldata fees, uint64 notBefore) external;
+    function applyFees(Fees calldata next, uint64 notBefore) external;
 
     // ---------------------------------------------------------------- administration
 
@@ -258,10 +258,10 @@ interface IFlyTrap {
     function acceptAdmin() external;
 
     /// @notice Stops or allows purchases and registrations, nothing else. The guardian's.
-    function setPaused(bool paused) external;
+    function setPaused(bool pause) external;
 
-    /// @notice Tells people of a new contract. The administrator's; `successor` = 0 takes it back.
-    function announceSuccessor(address successor) external;
+    /// @notice Tells people of a new contract. The administrator's; `account` = 0 takes it back.
+    function announceSuccessor(address account) external;
 
     // ---------------------------------------------------------------- gateways
 
@@ -320,7 +320,7 @@ interface IFlyTrap {
     function child(bytes32 parent, string calldata label) external pure returns (bytes32);
 
     /// @notice A space as it is stored; owner 0: not registered.
-    function space(bytes32 node) external view returns (Space memory space, Offer memory offer, bytes32 countryPolicy);
+    function space(bytes32 node) external view returns (Space memory first, Offer memory second, bytes32 countryPolicy);
 
     /// @notice Who may take over, and by which way.
     function pendingOwners(bytes32 node) external view returns (address offered, address reclaimer, uint64 notBefore);
@@ -350,5 +350,5 @@ interface IFlyTrap {
     function paused() external view returns (bool);
 
     /// @notice The announced successor, and when it is meant to take over.
-    function successor() external view returns (address successor, uint64 notBefore);
+    function successor() external view returns (address account, uint64 notBefore);
 }

@@ -71,10 +71,10 @@ abstract contract Grants is Spaces {
         bytes32[] memory levels = Labels.levels(topic);
         if (levels.length == 0) revert BadTopic();
         if (bytes(topic)[0] == "$") return answer;
-        address owner_;
-        bool denied;
-        uint64 latest;
-        bytes32 node;
+        address owner_ = address(0);
+        bool denied = false;
+        uint64 latest = 0;
+        bytes32 node = 0;
         for (uint256 i = 0; i < levels.length; ++i) {
             node = Labels.node(node, levels[i]);
             Space storage entry = _spaces[node];

@@ -124,6 +124,8 @@ abstract contract Market is Grants {
     }
 
     function _pay(address payable to, uint256 amount) private {
+        // Zero is refused for the caller's sake: no state depends on it.
+        // slither-disable-next-line incorrect-equality
         if (amount == 0) revert NothingToPay();
         if (to == address(0)) revert ZeroAddress();
         Address.sendValue(to, amount);

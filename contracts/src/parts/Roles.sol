@@ -54,31 +54,31 @@ abstract contract Roles is Chronicle, AccessControl {
     }
 
     /// @inheritdoc IFlyTrap
-    function setPaused(bool paused_) external onlyRole(GUARDIAN) {
-        _settings.paused = paused_;
-        _record(PausedSet.selector, abi.encode(paused_, msg.sender));
+    function setPaused(bool pause) external onlyRole(GUARDIAN) {
+        _settings.paused = pause;
+        _record(PausedSet.selector, abi.encode(pause, msg.sender));
     }
 
     /// @inheritdoc IFlyTrap
-    function proposeFees(Fees memory fees_) external onlyRole(TREASURER) {
-        if (fees_.saleBps > MAX_SALE_BPS || fees_.openPeriod < 1 days || fees_.openPeriod > 3650 days) {
+    function proposeFees(Fees memory next) external onlyRole(TREASURER) {
+        if (next.saleBps > MAX_SALE_BPS || next.openPeriod < 1 days || next.openPeriod > 3650 days) {
             revert BadFees();
         }
         uint64 notBefore = _in(FEE_DELAY);
-        bytes memory proposal = abi.encode(fees_, notBefore);
+        bytes memory proposal = abi.encode(next, notBefore);
         _proposal = keccak256(proposal);
         _record(FeesProposed.selector, proposal);
     }
 
     /// @inheritdoc IFlyTrap
-    function applyFees(Fees memory fees_, uint64 notBefore) external {
-        if (keccak256(abi.encode(fees_, notBefore)) != _proposal) revert NothingPending();
+    function applyFees(Fees memory next, uint64 notBefore) external {
+        if (keccak256(abi.encode(next, notBefore)) != _proposal) revert NothingPending();
         if (block.timestamp < notBefore) revert TooEarly(notBefore);
         _proposal = 0;
         Settings storage s = _settings;
         (s.createFee, s.publishFee, s.openPeriod, s.saleBps) =
-        (fees_.create, fees_.publish, fees_.openPeriod, fees_.saleBps);
-        _record(FeesSet.selector, abi.encode(fees_));
+        (next.create, next.publish, next.openPeriod, next.saleBps);
+        _record(FeesSet.selector, abi.encode(next));
     }
 
     /// @inheritdoc IFlyTrap

@@ -37,7 +37,7 @@ pub(super) fn check() -> Result<()> {
 }
 
 fn compile() -> Result<[Artifact; 2]> {
-    must(forge().args(["build", "--quiet"]))?;
+    must(forge()?.args(["build", "--quiet"]))?;
     let path = folder().join("out/FlyTrap.sol/FlyTrap.json");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let compiled: Value =

@@ -1,6 +1,6 @@
 //! What transactions cost, beside the goals of the design.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write};
 use std::fs;
 use std::process::ExitCode;
 
@@ -24,7 +24,7 @@ const GOALS: [(&str, u64); 9] = [
 ];
 
 pub(super) fn gas(write: bool) -> Result<ExitCode> {
-    let mut command = forge();
+    let mut command = forge()?;
     command.args(["test", "--match-contract", "GasTest"]);
     if write {
         command
@@ -36,11 +36,11 @@ pub(super) fn gas(write: bool) -> Result<ExitCode> {
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let measured: Map<String, Value> =
         serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-    print!("{}", table(&measured));
+    print!("{}", table(&measured)?);
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(measured: &Map<String, Value>) -> String {
+fn table(measured: &Map<String, Value>) -> Result<String, fmt::Error> {
     let mut table = format!("{:<34} {:>9} {:>9}\n", "operation", "gas", "goal");
     for (name, gas) in measured {
         let gas = gas.as_str().and_then(|gas| gas.parse::<u64>().ok());
@@ -54,9 +54,9 @@ fn table(measured: &Map<String, Value>) -> String {
             (Some(gas), Some(goal)) if gas > goal => format!("  over by {}", gas - goal),
             _ => String::new(),
         };
-        let _ = writeln!(table, "{name:<34} {gas_text:>9} {goal_text:>9}{over}");
+        writeln!(table, "{name:<34} {gas_text:>9} {goal_text:>9}{over}")?;
     }
-    table
+    Ok(table)
 }
 
 #[cfg(test)]
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn what_is_over_its_goal_is_told() {
         let measured = serde_json::json!({ "anchor": "45000", "revoke": "36001", "other": "7" });
-        let table = table(measured.as_object().unwrap());
+        let table = table(measured.as_object().unwrap()).unwrap();
         let lines: Vec<_> = table.lines().collect();
         assert!(lines[1].ends_with("45000     46000"), "{table}");
         assert!(lines[2].ends_with("7          "), "{table}");

@@ -5,13 +5,13 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
-use super::{bin, folder, forge};
+use super::{folder, forge, forge_folder};
 use crate::process::must;
 use crate::setup::on_path;
 
 pub(super) fn lint() -> Result<ExitCode> {
-    must(forge().args(["fmt", "--check"])).context("`forge fmt` in contracts/ puts it right")?;
-    must(forge().arg("lint"))?;
+    must(forge()?.args(["fmt", "--check"])).context("`forge fmt` in contracts/ puts it right")?;
+    must(forge()?.args(["lint", "src", "--deny", "warnings"]))?;
     if !on_path("slither") {
         println!("slither NOT RUN: it isn't installed (pip install slither-analyzer)");
         return Ok(ExitCode::SUCCESS);
@@ -19,7 +19,7 @@ pub(super) fn lint() -> Result<ExitCode> {
     // It calls forge by its name.
     let folder = folder();
     let path = env::var_os("PATH").unwrap_or_default();
-    let paths = std::iter::once(bin(&folder)).chain(env::split_paths(&path));
+    let paths = std::iter::once(forge_folder()?).chain(env::split_paths(&path));
     let mut slither = Command::new("slither");
     slither
         .arg(".")

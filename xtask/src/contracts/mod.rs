@@ -6,7 +6,7 @@ mod lint;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result};
@@ -62,12 +62,12 @@ pub(crate) fn contracts(what: &Contracts) -> Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         }
-        Contracts::Test { rest } => must(forge().arg("test").args(rest))?,
+        Contracts::Test { rest } => must(forge()?.arg("test").args(rest))?,
         Contracts::Gas { write } => return gas::gas(*write),
         Contracts::Lint => return lint::lint(),
         Contracts::Coverage => {
             // By the IR's way without optimiser: with it, lines are lost; without the IR, the stack is too deep.
-            let mut command = forge();
+            let mut command = forge()?;
             command.args(["coverage", "--ir-minimum", "--no-match-coverage", "^test/"]);
             // The code is another one, and costs more.
             command.args(["--no-match-contract", "GasTest"]);
@@ -107,7 +107,7 @@ fn installed() -> bool {
 
 /// Everything that forge can test, shown as it runs.
 pub(crate) fn test() -> Result<Tally> {
-    let mut command = forge();
+    let mut command = forge()?;
     command
         .arg("test")
         .env("FOUNDRY_PROFILE", "ci")
@@ -154,18 +154,26 @@ fn folder() -> PathBuf {
 }
 
 /// forge, told where the compiler is: it wants an absolute path, which no committed file can have.
-fn forge() -> Command {
+fn forge() -> Result<Command> {
     let folder = folder();
-    let mut command = Command::new(bin(&folder).join("forge"));
+    let mut command = Command::new(forge_folder()?.join("forge"));
     command
         .env("FOUNDRY_SOLC", folder.join("tools/solc.js"))
         .env("FOUNDRY_DISABLE_NIGHTLY_WARNING", "1")
         .current_dir(folder);
-    command
+    Ok(command)
 }
 
-fn bin(folder: &Path) -> PathBuf {
-    folder.join("node_modules/.bin")
+/// The folder of the native program, which npm installs for this platform alone. The script that
+/// npm puts before it always exits with 0.
+fn forge_folder() -> Result<PathBuf> {
+    let vendor = folder().join("node_modules/@foundry-rs");
+    fs::read_dir(&vendor)
+        .with_context(|| vendor.display().to_string())?
+        .flatten()
+        .map(|entry| entry.path().join("bin"))
+        .find(|bin| bin.join("forge").is_file())
+        .with_context(|| format!("no forge for this platform in {}", vendor.display()))
 }
 
 #[cfg(test)]
